@@ -1,0 +1,31 @@
+# One set-up path for everybody: a venv, a pinned uv in it, the locked packages.
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+
+.PHONY: setup demo test lint clean
+.DEFAULT_GOAL := demo
+
+setup: $(VENV)/.synced
+
+$(VENV)/.synced: pyproject.toml uv.lock
+	python3 -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "points needs Python 3.11 or newer; python3 is %d.%d: install a newer one or put it first on PATH" % sys.version_info[:2])'
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv sync --frozen --quiet --inexact
+	touch $@
+
+demo: setup
+	$(BIN)/points demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .points .pytest_cache .ruff_cache .hypothesis
