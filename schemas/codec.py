@@ -1,0 +1,157 @@
+"""Bytes to reports: strict, total over arbitrary bytes, and many records at a time.
+
+`read_reports` never raises on data: what is not a report comes back as a `Refusal`.
+"""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from schemas.limits import EVIDENCE_BYTES_MAX, RECORD_BYTES_MAX
+from schemas.personal_data import holds_personal_data
+from schemas.report import PATTERNS, VERSION, Report, date_of_day, shanghai_day, to_ms
+from schemas.verdicts import Verdict
+
+# One bad record sends its chunk to the slow path (0.9 us more a record); 3 % bad records leave 40 % of
+# chunks of 32 fast, and larger chunks gain nothing.
+CHUNK_RECORDS = 32
+# Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
+FORBIDDEN_KINDS = frozenset(
+    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "clock", "tick"}
+)
+
+_decoder = msgspec.json.Decoder(Report)
+_whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
+_chunk = {
+    name: re.compile(f"(?:{PATTERNS[name]}\n)*+")
+    for name in ("uid", "report_id", "methodology", "source_txn", "region")
+}
+_plain_field = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+
+
+class Refusal(NamedTuple):
+    """Why a record is no report: a verdict, and the field and rule that it broke (never a value)."""
+
+    verdict: Verdict
+    detail: str
+
+
+def read_reports(values: list[bytes]) -> list[Report | Refusal]:
+    """One `Report` or `Refusal` for each value, in order."""
+    out: list[Report | Refusal] = []
+    for start in range(0, len(values), CHUNK_RECORDS):
+        chunk = values[start : start + CHUNK_RECORDS]
+        out.extend(_read_chunk(chunk) or [read_report(value) for value in chunk])
+    return out
+
+
+def _read_chunk(values: list[bytes]) -> list[Report] | None:
+    """All of a chunk in one parse, or None where any record needs a closer look.
+
+    Joining by newline is safe under two guards: each value starts with '{' and ends with '}', and there are
+    as many results as values. At a join the parser sees `}` newline `{`, which is legal at top level only, so
+    each value yields at least one result, and the count forces exactly one.
+    """
+    if any(len(v) > RECORD_BYTES_MAX or v[:1] != b"{" or v[-1:] != b"}" for v in values):
+        return None
+    try:
+        reports = _decoder.decode_lines(b"\n".join(values))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if len(reports) != len(values) or not _all_well_formed(reports):
+        return None
+    return reports
+
+
+def _all_well_formed(reports: list[Report]) -> bool:
+    """The same as `_fault(r) is None` for every report, by one regular expression per field."""
+    for name, pattern in _chunk.items():
+        texts = [t for r in reports if (t := getattr(r, name)) is not UNSET]
+        if pattern.fullmatch("\n".join(texts) + "\n" if texts else "") is None:
+            return False
+    return all(
+        r.scene_id is UNSET
+        and r.evidence_tier is UNSET
+        and r.subject_type is UNSET
+        and r.evidence is UNSET
+        and r.report_id[:8] == _compact_day(to_ms(r.occurred_at))
+        for r in reports
+    ) and not holds_personal_data([t for r in reports for t in (r.report_id, r.source_txn) if t is not UNSET])
+
+
+_days: dict[int, str] = {}
+
+
+def _compact_day(ms: int) -> str:
+    day = shanghai_day(ms)
+    text = _days.get(day)
+    if text is None:
+        if len(_days) > 1_000:
+            _days.clear()
+        text = _days[day] = date_of_day(day).strftime("%Y%m%d") if -719_162 < day < 2_932_896 else ""
+    return text
+
+
+def read_report(value: bytes) -> Report | Refusal:
+    """The closer look at one value: what exactly is wrong with it, if anything."""
+    if len(value) > RECORD_BYTES_MAX:
+        digest = hashlib.sha256(value).hexdigest()
+        return Refusal(
+            Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}; sha256 {digest}"
+        )
+    try:
+        report = _decoder.decode(value)
+    except msgspec.ValidationError as error:
+        return _refusal(value, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Refusal(Verdict.MALFORMED, f"record: not JSON: {error}"[:200])
+    return _fault(report) or report
+
+
+def _refusal(value: bytes, message: str) -> Refusal:
+    """Names the verdict of a record that may be JSON, but is no report."""
+    try:
+        envelope = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Refusal(Verdict.MALFORMED, "record: not JSON")
+    if isinstance(envelope, dict):
+        version, kind = envelope.get("version"), envelope.get("kind")
+        if type(version) is int and version != VERSION:
+            return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: must be {VERSION}")
+        if isinstance(kind, str) and kind in FORBIDDEN_KINDS:
+            return Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {kind}")
+    return Refusal(Verdict.MALFORMED, _without_values(message))
+
+
+def _without_values(message: str) -> str:
+    """msgspec's message in our form, field first; a name or value that the app chose is not repeated."""
+    rule, _, path = message.partition(" - at `$")
+    field = path.rstrip("`").lstrip(".") or "record"
+    if rule.startswith("Object contains unknown field"):
+        name = rule.split("`")[1]
+        rule = f"unknown field {name}" if _plain_field.fullmatch(name) else "unknown field"
+    elif rule.startswith("Invalid value"):
+        rule = "no such kind" if field == "kind" else "value not allowed"
+    return f"{field}: {rule}"
+
+
+def _fault(report: Report) -> Refusal | None:
+    for name, pattern in _whole.items():
+        text = getattr(report, name)
+        if text is not UNSET and pattern.fullmatch(text) is None:
+            return Refusal(Verdict.MALFORMED, f"{name}: must match {PATTERNS[name]}")
+    if report.report_id[:8] != _compact_day(to_ms(report.occurred_at)):
+        return Refusal(Verdict.MALFORMED, "report_id: must start with the Asia/Shanghai day of occurred_at")
+    evidence = "" if report.evidence is UNSET else bytes(report.evidence).decode()
+    if len(evidence.encode()) > EVIDENCE_BYTES_MAX:
+        return Refusal(Verdict.MALFORMED, f"evidence: at most {EVIDENCE_BYTES_MAX} bytes")
+    for name in ("report_id", "source_txn", "scene_id", "evidence_tier"):
+        text = getattr(report, name)
+        if text is not UNSET and holds_personal_data([text]):
+            return Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
+    if evidence and holds_personal_data([evidence]):
+        return Refusal(Verdict.PERSONAL_DATA, "evidence: holds an ID or phone number")
+    return None

@@ -1,0 +1,57 @@
+"""State that Redis projects from the ledger: the shard's head and one small value per person."""
+
+import msgspec
+from msgspec import Struct
+
+ZERO_HASH = bytes(32)
+
+
+class Person(Struct, array_like=True, gc=False):
+    """One person's points. MessagePack, about 20 bytes for one lot.
+
+    `lots`: points in 1/1000 by the last valid day (Asia/Shanghai, days since 1970-01-01); never zero or less.
+    `used_caps`: points in 1/1000 counted against the cap of a behaviour day, while reports of it may still come.
+    """
+
+    lots: dict[int, int] = msgspec.field(default_factory=dict)
+    used_caps: dict[int, int] = msgspec.field(default_factory=dict)
+
+    def balance_milli(self) -> int:
+        """Points in 1/1000 over all lots, those included that are due to expire at the next touch."""
+        return sum(self.lots.values())
+
+
+class Head(Struct, frozen=True):
+    """Where a shard stands: everything the next cycle's decision needs beside the persons.
+
+    `time_ms` is the shard's time (the largest broker timestamp plus clock offset); `positions` the next offset
+    of each source topic; `ledger_next` the ledger offset after the head block; every block at a ledger offset
+    below `published_to` has its outcomes on Kafka.
+    """
+
+    seq: int = -1
+    hash: bytes = ZERO_HASH
+    time_ms: int = 0
+    clock_offset_ms: int = 0
+    ledger_next: int = 0
+    published_to: int = 0
+    positions: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Change(Struct):
+    """What one block does to a shard's state: `prev` -> `head`, or nothing.
+
+    `persons`: new values; `members`: dedupe members to add, by generation (day); `retired_days`: generations to
+    drop, because every id of them is too late for ever.
+    """
+
+    shard: int
+    prev: bytes
+    head: Head
+    persons: dict[str, Person]
+    members: dict[int, list[int]]
+    retired_days: range
+
+
+encode_person = msgspec.msgpack.Encoder().encode
+decode_person = msgspec.msgpack.Decoder(Person).decode
