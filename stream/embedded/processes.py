@@ -1,0 +1,143 @@
+"""The processes of a data folder: started, found again, stopped; never anyone else's."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from stream.embedded import folder, stack_file
+
+# psutil derives start times from the boot time, which moves by a little when the clock is set.
+CREATE_TIME_TOLERANCE_S = 2.0
+KILL_TIMEOUT_S = 10.0
+
+# Children must be waited for by the process that started them, or they stay as zombies.
+_children: dict[int, subprocess.Popen] = {}
+
+
+class ProcessRecord(msgspec.Struct, frozen=True):
+    """`home/run/<name>.json`: the process that runs as `name`, told from a pid's next holder by its start."""
+
+    pid: int
+    create_time_s: float
+    port: int | None
+
+
+def start(home: Path, name: str, argv: Sequence[str], env: dict[str, str], port: int) -> psutil.Process:
+    """Start `argv` in `home/<name>`, in its own session, logging to `home/logs/<name>.log`, and record it.
+
+    An operator's Ctrl-C reaches `points`, not the broker: a stack is only stopped by `points down`.
+    """
+    log = log_path(home, name)
+    with contextlib.suppress(FileNotFoundError):
+        log.replace(log.with_suffix(".log.1"))
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+        child = subprocess.Popen(
+            argv,
+            cwd=home / name,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+        )
+    _children[child.pid] = child
+    process = psutil.Process(child.pid)
+    record(home, name, process, port)
+    return process
+
+
+def log_path(home: Path, name: str) -> Path:
+    """The log of `name`; the log of the start before has `.1` behind its name."""
+    return home / "logs" / f"{name}.log"
+
+
+def record(home: Path, name: str, process: psutil.Process, port: int | None) -> None:
+    """Remember that `process` runs as `name`."""
+    entry = ProcessRecord(process.pid, process.create_time(), port)
+    stack_file.write_secret(_record_path(home, name), msgspec.json.encode(entry))
+
+
+@contextlib.contextmanager
+def registered(home: Path, name: str, port: int | None = None) -> Iterator[None]:
+    """While it lasts, this process runs as `name`: `points status` shows it, `points down` stops it."""
+    record(home, name, psutil.Process(), port)
+    try:
+        yield
+    finally:
+        _record_path(home, name).unlink(missing_ok=True)
+
+
+def find(home: Path, name: str) -> psutil.Process | None:
+    """The live process recorded as `name`; a stale or damaged record is no process."""
+    entry = read_record(home, name)
+    if entry is None:
+        return None
+    try:
+        process = psutil.Process(entry.pid)
+        same = abs(process.create_time() - entry.create_time_s) < CREATE_TIME_TOLERANCE_S
+    except psutil.Error:
+        return None
+    return process if same and is_alive(process) else None
+
+
+def find_orphan(home: Path, name: str, program: str) -> psutil.Process | None:
+    """A `program` of ours in `home/<name>` without a record: `points up` was killed before it wrote one."""
+    where = str((home / name).resolve())
+    for process in psutil.process_iter(["name"]):
+        if not process.info["name"].startswith(program):
+            continue
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == where and process.uids().real == os.getuid() and is_alive(process):
+                return process
+    return None
+
+
+def read_record(home: Path, name: str) -> ProcessRecord | None:
+    """What was recorded as `name`, whether it still runs or not."""
+    try:
+        return msgspec.json.decode(_record_path(home, name).read_bytes(), type=ProcessRecord)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def names(home: Path) -> list[str]:
+    """The names of all recorded processes."""
+    return sorted(path.stem for path in (home / "run").glob("*.json"))
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs; a dead child of ours is taken off the process table on the way."""
+    if child := _children.get(process.pid):
+        child.poll()
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def stop(home: Path, name: str, process: psutil.Process, timeout_s: float) -> None:
+    """End `process`: SIGTERM, then SIGKILL if it has not gone after `timeout_s`; forget its record."""
+    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, KILL_TIMEOUT_S)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)  # psutil refuses if the pid has another holder by now
+        deadline_s = time.monotonic() + patience_s
+        while is_alive(process) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+    _record_path(home, name).unlink(missing_ok=True)
+
+
+def tail(home: Path, name: str) -> str:
+    """Where the log of `name` is, and its last lines."""
+    log = log_path(home, name)
+    return f"Last lines of {log}:\n{folder.log_tail(log)}"
+
+
+def _record_path(home: Path, name: str) -> Path:
+    return home / "run" / f"{name}.json"

@@ -1,0 +1,163 @@
+"""The whole embedded stack: `up`, `down`, `status`."""
+
+import base64
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from stream import settings as settings_module
+from stream.embedded import folder, kafka, ports, processes, redis, stack_file
+from stream.embedded.stack_file import StackFile, new_secret
+from stream.errors import OperatorError
+from stream.platform_setup import principals, set_up_platform
+from stream.settings import Settings
+
+SERVICES = {kafka.NAME: kafka.find, redis.NAME: redis.find}
+STOP_TIMEOUT_S = 30.0
+
+
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """One process of the stack as it is now; only `name` and `state` are known of one that does not run."""
+
+    name: str
+    state: str  # up, down
+    pid: int | None = None
+    port: int | None = None
+    up_since_s: float | None = None  # seconds since 1970
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+
+
+class StackStatus(msgspec.Struct, frozen=True):
+    """All processes of a data folder, and the space that its parts take."""
+
+    home: str
+    processes: list[ProcessStatus]
+    disk_bytes: dict[str, int]
+    disk_free_bytes: int
+
+
+def up(
+    home: Path,
+    apps: Iterable[str],
+    env: Mapping[str, str] = os.environ,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Settings:
+    """Start what does not run of the stack in `home`, set the platform up for `apps`, return the settings.
+
+    Harmless if all of it runs; two at once wait for each other; heals whatever a kill -9 left behind.
+    Raises OperatorError, which says what to do, for everything that can go wrong on an operator's side.
+    """
+    apps = list(apps)
+    try:
+        folder.prepare(home)
+        with folder.locked(home / "run" / "stack.lock"):
+            stack = _remembered_or_new(home, apps, env)
+            redis.ensure_running(home, stack, progress)
+            kafka.ensure_running(home, stack, progress)
+            settings = settings_module.from_stack(stack, home, env)
+            set_up_platform(settings, apps, progress)
+    except OSError as error:
+        raise folder.folder_error(home, error) from error
+    return settings
+
+
+def down(home: Path, progress: Callable[[str], None] = lambda message: None) -> list[str]:
+    """Stop all processes recorded in `home`, workers before what they need; the names of those that ran."""
+    if not (home / "run").is_dir():
+        return []
+    stopped = []
+    with folder.locked(home / "run" / "stack.lock"):
+        workers = [name for name in processes.names(home) if name not in SERVICES]
+        for name in (*workers, *SERVICES):
+            if process := _find(home, name):
+                progress(f"stopping {name}")
+                processes.stop(home, name, process, STOP_TIMEOUT_S)
+                stopped.append(name)
+    return stopped
+
+
+def status(home: Path) -> StackStatus:
+    """What runs in `home` and what it takes; OperatorError if there is no stack."""
+    if stack_file.read(home) is None:
+        raise OperatorError(
+            f"There is no stack in {home}.", "run `points up`, or set POINTS_HOME to its folder."
+        )
+    workers = [name for name in processes.names(home) if name not in SERVICES]
+    return StackStatus(
+        home=str(home),
+        processes=[_process_status(home, name) for name in (*SERVICES, *workers)],
+        disk_bytes={path.name: _size_bytes(path) for path in sorted(home.iterdir()) if path.is_dir()},
+        disk_free_bytes=shutil.disk_usage(home).free,
+    )
+
+
+def _remembered_or_new(home: Path, apps: list[str], env: Mapping[str, str]) -> StackFile:
+    """`stack.json` as it must be now: new in a new folder, with a password for every app."""
+    stack = stack_file.read(home)
+    if stack is None:
+        _refuse_data_without_secrets(home)
+        stack = StackFile(
+            platform_id=settings_module.platform_id(env),
+            shards=settings_module.shards(env),
+            simulated_clock=settings_module.simulated_clock(env),
+            kafka_cluster_id=base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
+            kafka_controller_password=new_secret(),
+            kafka_passwords={},
+            redis_password=new_secret(),
+            query_token=new_secret(),
+            ports={},
+        )
+    for principal in principals(apps):
+        stack.kafka_passwords.setdefault(principal, new_secret())
+    # Kafka and Redis choose theirs when they start; the archive worker's port must only be known.
+    stack.ports.setdefault("query", ports.choose(set(stack.ports.values())))
+    stack_file.write(home, stack)
+    return stack
+
+
+def _refuse_data_without_secrets(home: Path) -> None:
+    if (home / "kafka" / "data").exists():
+        raise OperatorError(
+            f"{home} holds Kafka's data, but {stack_file.stack_path(home)} with its passwords is missing.",
+            "put back a copy of that file, or set POINTS_HOME to a new folder.",
+        )
+
+
+def _find(home: Path, name: str) -> psutil.Process | None:
+    return SERVICES[name](home) if name in SERVICES else processes.find(home, name)
+
+
+def _process_status(home: Path, name: str) -> ProcessStatus:
+    process, entry = _find(home, name), processes.read_record(home, name)
+    try:
+        if process is not None:
+            cpu = process.cpu_times()
+            return ProcessStatus(
+                name=name,
+                state="up",
+                pid=process.pid,
+                port=entry.port if entry else None,
+                up_since_s=process.create_time(),
+                cpu_s=cpu.user + cpu.system,
+                memory_bytes=process.memory_info().rss,
+            )
+    except psutil.NoSuchProcess:
+        pass  # it ended while we looked
+    return ProcessStatus(name=name, state="down")
+
+
+def _size_bytes(folder_path: Path) -> int:
+    """Bytes on disk; Kafka reserves more for its indexes than it fills, so lengths would mislead."""
+    total = 0
+    for parent, _, files in os.walk(folder_path):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, file)).st_blocks * 512
+    return total

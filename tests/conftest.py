@@ -1,0 +1,30 @@
+"""Fixtures that every test may use."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream import settings as settings_module
+from stream.settings import Settings
+
+APPS = ("metro", "bus")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The settings of an embedded stack that runs for the whole session; mark its users `stack`.
+
+    With POINTS_TEST_HOME set, the stack of that folder is used and left running: a developer's short cut.
+    """
+    from stream.embedded import stack as embedded
+
+    if kept := os.environ.get("POINTS_TEST_HOME"):
+        yield settings_module.load(env={}, home=Path(kept))
+        return
+    home = tmp_path_factory.mktemp("stack")
+    try:
+        yield embedded.up(home, APPS, env={"POINTS_SIMULATED_CLOCK": "1", "POINTS_PLATFORM_ID": "test"})
+    finally:
+        embedded.down(home)
