@@ -38,6 +38,16 @@ class App(Struct, frozen=True, forbid_unknown_fields=True):
     active_to: dt.date = _FAR_FUTURE
     scenes: list[str] = []
 
+    @property
+    def active_from_day(self) -> int:
+        """As a day number."""
+        return day_of_date(self.active_from)
+
+    @property
+    def active_to_day(self) -> int:
+        """As a day number; the last active day."""
+        return day_of_date(self.active_to)
+
 
 class Methodology(Struct, frozen=True, forbid_unknown_fields=True):
     """One version of a methodology (方法学): reduction in mg = floor(activity x factor)."""

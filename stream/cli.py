@@ -18,6 +18,7 @@ COMMANDS = {
     "down": "stream.commands.stack:down",
     "status": "stream.commands.stack:status",
     "doctor": "stream.commands.doctor:doctor",
+    "worker": "stream.commands.worker:worker",
 }
 
 
@@ -63,3 +64,7 @@ def _fail(error: OperatorError) -> None:
     click.secho(error.message, fg="red", err=True)
     click.echo(f"What to do: {error.todo}", err=True)
     sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

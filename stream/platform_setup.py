@@ -1,5 +1,6 @@
 """What a platform needs on its Kafka before a record can flow: topics, users, and who may do what."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 
@@ -21,7 +22,9 @@ from confluent_kafka.admin import (
 )
 
 from schemas import topics
+from sinks.kafka_ledger import KafkaLedger
 from stream.errors import OperatorError
+from stream.genesis import write_genesis
 from stream.settings import Settings
 
 APPS_DEFAULT = ("metro", "bus")
@@ -70,6 +73,15 @@ def set_up_platform(settings: Settings, apps: Iterable[str], progress: Callable[
         ) from error
     for app in apps[-1:]:
         _wait_visible(settings, app)
+    asyncio.run(_write_genesis(settings))
+
+
+async def _write_genesis(settings: Settings) -> None:
+    ledger = KafkaLedger(settings.kafka_client("admin"))
+    try:
+        await write_genesis(ledger, settings.platform_id, settings.shards, settings.simulated_clock)
+    finally:
+        await ledger.close()
 
 
 def grants(apps: Iterable[str]) -> list[tuple[str, ResourceType, str, ResourcePatternType, AclOperation]]:

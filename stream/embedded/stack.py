@@ -1,10 +1,8 @@
 """The whole embedded stack: `up`, `down`, `status`."""
 
-import base64
 import contextlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -107,7 +105,7 @@ def _remembered_or_new(home: Path, apps: list[str], env: Mapping[str, str]) -> S
             platform_id=settings_module.platform_id(env),
             shards=settings_module.shards(env),
             simulated_clock=settings_module.simulated_clock(env),
-            kafka_cluster_id=base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
+            kafka_cluster_id=kafka.new_cluster_id(),
             kafka_controller_password=new_secret(),
             kafka_passwords={},
             redis_password=new_secret(),

@@ -1,0 +1,75 @@
+"""What the cycle needs of the outside, as four small interfaces; each has a real and an in-memory form.
+
+All methods are coroutines. A failure whose effect is not known raises `Doubt`: the caller then recovers, which
+settles it by reading the ledger.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+from schemas.block import Block
+from schemas.outcome import Message
+from schemas.state import Change, Head, Person
+
+
+class Doubt(Exception):
+    """What was asked may or may not have happened, or another worker was faster. Recovery settles it."""
+
+
+class Snapshot(NamedTuple):
+    """One consistent read of a shard: the head's hash, then what belongs to it."""
+
+    head_hash: bytes
+    persons: dict[str, Person]
+    seen: set[int]
+
+
+class Store(Protocol):
+    """The projection (Redis)."""
+
+    async def load_head(self, shard: int) -> Head | None:
+        """The whole head; None where the shard has none or was torn, so that it must be rebuilt."""
+
+    async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
+        """Persons that exist, and which of the members (by generation) are remembered."""
+
+    async def commit(self, change: Change) -> None:
+        """Moves the shard from `change.prev` to `change.head`, whole or not at all; `Doubt` if it may not have."""
+
+    async def reset(self, shard: int) -> None:
+        """Forgets everything of a shard, so that the ledger can be folded from its beginning."""
+
+    async def close(self) -> None:
+        """Ends the connections."""
+
+
+class Ledger(Protocol):
+    """The truth (Kafka topic `ledger`): one partition a shard, append only."""
+
+    async def append(self, block: Block) -> int:
+        """Appends, and returns the offset; `Doubt` where it may or may not have been written."""
+
+    async def end(self, shard: int) -> int:
+        """The offset that the next record will get."""
+
+    def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+        """Blocks at offsets start <= o < end, in order. Raises `BlockError` for what is no block."""
+
+    async def renew(self, shard: int) -> None:
+        """Gives the shard a new producer, after a doubt: the old one may still be retrying."""
+
+    async def close(self) -> None:
+        """Ends all producers."""
+
+
+class Publisher(Protocol):
+    """Outcomes and dead letters (Kafka)."""
+
+    async def start(self) -> None:
+        """Connects; once, before anything is published."""
+
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+        """Returns when all messages are on Kafka; at least once."""
+
+    async def close(self) -> None:
+        """Ends; what was not published is published again after the next recovery."""

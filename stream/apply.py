@@ -1,0 +1,99 @@
+"""The only maker of states: (block, state before) -> change. Pure; used live, in recovery, rebuild and audit."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.block import Block
+from schemas.limits import LATE_WINDOW_DAYS
+from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
+from schemas.state import Change, Head, Person
+from schemas.verdicts import Verdict
+
+
+def touched(block: Block) -> list[str]:
+    """The persons whose values `apply` needs."""
+    moves = block.rows.filter(_nonzero(block, "points_milli")).column("uid").to_pylist()
+    return list(dict.fromkeys(moves))
+
+
+def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: int) -> Change:
+    """What a block that was found at `ledger_offset`, and follows `head`, changes.
+
+    `persons`: the values before, of at least `touched(block)`; an absent one is new. They are not modified.
+    """
+    if block.prev != head.hash or block.meta.seq != head.seq + 1:
+        raise AssertionError("apply: the block does not follow this head")
+    meta = block.meta
+    today = shanghai_day(meta.time_ms)
+    before = shanghai_day(head.time_ms) if head.seq >= 0 else today
+    new_head = Head(
+        seq=meta.seq,
+        hash=block.hash,
+        time_ms=meta.time_ms,
+        clock_offset_ms=meta.clock_offset_ms,
+        ledger_next=ledger_offset + 1,
+        published_to=meta.published_to,
+        positions=head.positions | {span.topic: span.next for span in meta.sources},
+    )
+    return Change(
+        meta.shard,
+        head.hash,
+        new_head,
+        _persons(block, persons, today),
+        _members(block),
+        _retired(before, today),
+    )
+
+
+def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
+    changed: dict[str, Person] = {}
+    rows = block.rows.filter(_nonzero(block, "points_milli"))
+    columns = (
+        rows.column(n).to_pylist() for n in ("uid", "verdict", "points_milli", "expiry_day", "occurred_ms")
+    )
+    for uid, verdict, points, expiry_day, occurred_ms in zip(*columns, strict=True):
+        person = changed.get(uid)
+        if person is None:
+            old = persons.get(uid) or Person()
+            oldest = today - LATE_WINDOW_DAYS  # reports of an earlier day are too late for ever
+            kept = {day: used for day, used in old.used_caps.items() if day >= oldest}
+            person = changed[uid] = Person(dict(old.lots), kept)
+        if verdict == Verdict.EXPIRED:
+            if person.lots.pop(expiry_day, 0) != -points:
+                raise AssertionError("apply: an expiry must empty its lot")
+            continue
+        day = shanghai_day(occurred_ms)
+        person.lots[expiry_day] = person.lots.get(expiry_day, 0) + points
+        person.used_caps[day] = person.used_caps.get(day, 0) + points
+    return changed
+
+
+def _members(block: Block) -> dict[int, list[int]]:
+    """The dedupe members that the block's rows leave behind, by generation."""
+    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
+    members: dict[int, list[int]] = {}
+    for name in ("id_member", "claim_member"):
+        values = _numbers(block, name)
+        present = values != 0
+        for day in np.unique(days[present]).tolist():
+            members.setdefault(day, []).extend(values[present & (days == day)].tolist())
+    return members
+
+
+def _retired(before: int, today: int) -> range:
+    """Generations that this block makes too old; at most those that can exist, however far time jumped.
+
+    One more day than the late window is kept: a trip across midnight may be claimed on the day before.
+    """
+    kept_days = LATE_WINDOW_DAYS + 1
+    newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
+    return range(before - kept_days, min(today - kept_days, newest + 1))
+
+
+def _numbers(block: Block, name: str) -> np.ndarray:
+    return block.rows.column(name).to_numpy(zero_copy_only=False)
+
+
+def _nonzero(block: Block, name: str) -> pa.BooleanArray:
+    return pc.not_equal(block.rows.column(name), 0)

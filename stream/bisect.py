@@ -1,0 +1,71 @@
+"""Where `decide` itself fails: find the one record, give it `internal_error`, go on with the others.
+
+`decide` is pure, so trying again costs time and nothing else. Many such records mean a broken release: stop.
+"""
+
+import structlog
+
+from schemas.block import Block
+from schemas.codec import Refusal
+from schemas.state import Head
+from schemas.verdicts import Verdict
+from sinks.ports import Snapshot
+from stream.cycle_input import Cycle
+from stream.decide import Platform, decide
+from stream.errors import OperatorError
+from stream.read import Reading
+
+log = structlog.get_logger()
+INTERNAL_ERRORS_MAX = 8  # of one cycle: a record that breaks us is news, nine are a defect of ours
+
+
+def decide_each(
+    platform: Platform,
+    head: Head,
+    cycle: Cycle,
+    reading: Reading,
+    before: Snapshot,
+    published_to: int,
+) -> Block:
+    """`decide`, with every record on which it raises refused as `internal_error`. Raises `OperatorError`."""
+
+    def attempt(rows: range) -> Block:
+        """Decides with all records outside `rows` blanked."""
+        items = [
+            item if i in rows else Refusal(Verdict.INTERNAL_ERROR, "not tried")
+            for i, item in enumerate(reading.items)
+        ]
+        return decide(
+            platform, head, cycle, reading._replace(items=items), before.persons, before.seen, published_to
+        )
+
+    try:
+        return decide(platform, head, cycle, reading, before.persons, before.seen, published_to)
+    except Exception as error:
+        log.exception("decide failed; looking for the record", shard=cycle.shard, seq=head.seq + 1)
+        bad = _find(attempt, range(len(reading.items)))
+        if not bad or len(bad) > INTERNAL_ERRORS_MAX:
+            raise OperatorError(
+                f"The decision fails on {len(bad) or 'no single one'} of {len(reading.items)} records of a cycle.",
+                "go back to the release before; nothing was written, and nothing is skipped.",
+            ) from error
+    items = [
+        Refusal(Verdict.INTERNAL_ERROR, "the platform failed on this record") if i in bad else item
+        for i, item in enumerate(reading.items)
+    ]
+    return decide(
+        platform, head, cycle, reading._replace(items=items), before.persons, before.seen, published_to
+    )
+
+
+def _find(attempt, rows: range) -> set[int]:
+    """The rows on which `attempt` raises, each alone; more than the limit are not looked for to the end."""
+    try:
+        attempt(rows)
+    except Exception:
+        if len(rows) == 1:
+            return {rows[0]}
+        half = len(rows) // 2
+        bad = _find(attempt, rows[:half])
+        return bad if len(bad) > INTERNAL_ERRORS_MAX else bad | _find(attempt, rows[half:])
+    return set()

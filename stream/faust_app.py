@@ -1,0 +1,96 @@
+"""Wiring of a Faust worker: one app, one agent over all topics, one handler."""
+
+import os
+import sys
+
+import faust
+import structlog
+import uvloop
+from faust.types.auth import SASLMechanism
+
+from stream.errors import OperatorError
+from stream.settings import Settings
+from stream.transport import BatchSchema, BatchTransport, Handler
+
+log = structlog.get_logger()
+
+
+class BatchApp(faust.App):
+    """A Faust app whose consumer delivers to `batch_handler`."""
+
+    batch_handler: Handler
+
+
+def batch_app(
+    settings: Settings, group: str, principal: str, topics: list[str], handler: Handler
+) -> BatchApp:
+    """A Faust app in consumer group `group` that feeds all fetches of `topics` to `handler`."""
+    app = BatchApp(
+        group,
+        broker=f"kafka://{settings.kafka_bootstrap}",
+        broker_credentials=_credentials(settings, principal),
+        broker_check_crcs=True,
+        broker_max_poll_records=None,  # whole fetches
+        broker_commit_interval=1.0,
+        broker_session_timeout=10.0,  # a killed worker's shards are taken over after this
+        broker_heartbeat_interval=2.0,
+        broker_request_timeout=30.0,
+        consumer_max_fetch_size=4 << 20,
+        consumer_auto_offset_reset="earliest",  # never used: partitions are placed by the handler
+        cython_optimizations=True,
+        datadir=settings.home / "run" / f"faust-{group}",
+        key_serializer="raw",
+        value_serializer="raw",
+        stream_buffer_maxsize=64,
+        stream_wait_empty=False,  # positions are the handler's; there is nothing to wait for
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.shards,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+    app.batch_handler = handler
+    app.transport = BatchTransport(app.conf.broker_consumer, app)
+    source = app.topic(*topics, schema=BatchSchema(), key_type=bytes, value_type=bytes)
+
+    @app.agent(source, name=f"{group}-agent")
+    async def deliver(stream: faust.Stream) -> None:
+        async for batch in stream:
+            try:
+                handler.take(batch)
+            except Exception as error:  # an agent that raises is restarted by Faust, without its batch
+                fail(error)
+
+    @app.on_before_shutdown.connect
+    async def stop(*_: object, **__: object) -> None:
+        await handler.stop()
+
+    return app
+
+
+def _credentials(settings: Settings, principal: str) -> faust.SASLCredentials:
+    client = settings.kafka_client(principal)
+    return faust.SASLCredentials(
+        username=client["sasl_plain_username"],
+        password=client["sasl_plain_password"],
+        mechanism=SASLMechanism(client["sasl_mechanism"]),
+        ssl_context=client.get("ssl_context"),
+    )
+
+
+def run_worker(app: faust.App) -> None:
+    """Runs until SIGTERM; exits with 1 on any failure, because every effect is recoverable and none is skipped."""
+    uvloop.install()
+    worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True)
+    worker.execute_from_commandline()
+
+
+def fail(error: BaseException) -> None:
+    """Ends the process at once, so that nothing goes on after an error that nobody understood."""
+    if isinstance(error, OperatorError):
+        log.error("worker stopped", reason=str(error), todo=error.todo)
+    else:
+        log.error("worker stopped", reason=repr(error), exc_info=error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,137 @@
+"""The intake worker: one Faust agent over all intake topics and commands; one task a shard."""
+
+import asyncio
+
+import structlog
+from faust.types.tuples import TP
+
+from schemas.limits import BUFFERED_ROWS_MAX
+from schemas.topics import COMMANDS, intake_topic
+from sinks.ports import Doubt, Ledger, Publisher, Store
+from stream.cycle import Shard, run_cycle
+from stream.errors import OperatorError
+from stream.faust_app import fail
+from stream.recovery import Expected, recover
+from stream.transport import Batch, BatchConsumer
+
+log = structlog.get_logger()
+CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
+RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
+
+
+class Intake:
+    """`stream.transport.Handler` that runs cycles. A shard is in `_shards` while it is recovered and sound."""
+
+    def __init__(self, expected: Expected, store: Store, ledger: Ledger, publisher: Publisher) -> None:
+        self._expected, self._store, self._ledger, self._publisher = expected, store, ledger, publisher
+        self._topics = sorted([COMMANDS, *(intake_topic(app) for app in expected.rules.apps)])
+        self._shards: dict[int, Shard] = {}
+        self._tasks: dict[int, asyncio.Task] = {}
+        self._arrived: dict[int, asyncio.Event] = {}
+        self._stopping = False
+        self._consumer: BatchConsumer | None = None
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics that this worker reads."""
+        return self._topics
+
+    def wants(self, tp: TP) -> bool:
+        shard = self._shards.get(tp.partition)
+        return shard is not None and shard.buffer.rows() < BUFFERED_ROWS_MAX
+
+    def position(self, tp: TP) -> int | None:
+        shard = self._shards.get(tp.partition)
+        return shard and shard.head.positions.get(tp.topic)
+
+    async def assigned(self, tps: set[TP], consumer: BatchConsumer) -> None:
+        await self.revoked(tps)
+        await self._publisher.start()
+        self._consumer, self._stopping = consumer, False
+        for number in sorted({tp.partition for tp in tps}):
+            mine = sorted(tp.topic for tp in tps if tp.partition == number)
+            if mine != self._topics:
+                fail(
+                    OperatorError(
+                        f"Shard {number} came without {sorted(set(self._topics) - set(mine))}: topics are not"
+                        " partitioned alike.",
+                        "run `points doctor`: every topic must have the same number of partitions.",
+                    )
+                )
+            self._arrived[number] = asyncio.Event()
+            self._tasks[number] = asyncio.ensure_future(self._run(number))
+
+    async def revoked(self, tps: set[TP]) -> None:
+        """Lets running cycles end, then forgets everything: recovery finds it again."""
+        self._stopping = True
+        for event in self._arrived.values():
+            event.set()
+        tasks = list(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=CYCLE_END_TIMEOUT_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._shards.clear()
+        self._tasks.clear()
+
+    async def stop(self) -> None:
+        await self.revoked(set())
+        for end in (self._ledger, self._publisher, self._store):
+            await end.close()
+
+    def take(self, batch: Batch) -> None:
+        shard = self._shards.get(batch.partition)
+        if shard is None:
+            return  # it is being recovered, and placed anew after that
+        if shard.buffer.add(batch):
+            self._arrived[batch.partition].set()
+        else:
+            tp = TP(batch.topic, batch.partition)
+            log.warning(
+                "a delivery was lost on its way: fetching it again", topic=tp.topic, shard=tp.partition
+            )
+            asyncio.ensure_future(self._consumer.seek_to({tp: shard.buffer.next_of(batch.topic)}))
+
+    async def _run(self, number: int) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                shard = await recover(number, self._expected, self._store, self._ledger, self._publisher)
+                await self._place(shard)
+                failures = 0
+                await self._run_cycles(shard)
+            except Doubt as doubt:
+                delay_s = RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S) - 1)]
+                failures += 1
+                log.warning("recovering a shard", shard=number, why=str(doubt), delay_s=delay_s)
+                await asyncio.sleep(delay_s)
+            except Exception as error:
+                fail(error)
+            finally:
+                await self._drop(number)
+
+    async def _place(self, shard: Shard) -> None:
+        """Tells the transport where to continue: where the head says, and at 0 for a topic never read."""
+        positions = {topic: shard.head.positions.get(topic, 0) for topic in self._topics}
+        shard.open_buffer(positions)
+        log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
+        self._shards[shard.number] = shard
+        await self._consumer.seek_to({TP(topic, shard.number): offset for topic, offset in positions.items()})
+
+    async def _run_cycles(self, shard: Shard) -> None:
+        arrived = self._arrived[shard.number]
+        while not self._stopping:
+            if not shard.buffer.rows():
+                arrived.clear()
+                await arrived.wait()
+                continue
+            await run_cycle(shard, self._store, self._ledger, self._publisher)
+        if shard.publishing:
+            await shard.publishing
+
+    async def _drop(self, number: int) -> None:
+        shard = self._shards.pop(number, None)
+        if shard and shard.publishing and not shard.publishing.done():
+            shard.publishing.cancel()
+            await asyncio.gather(shard.publishing, return_exceptions=True)

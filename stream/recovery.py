@@ -1,0 +1,116 @@
+"""Recovery: after assignment, reconnection, a fence or any doubt, always the same.
+
+Fold the ledger from the offset that stands beside Redis's head, publish what is not known to be published, and
+go on from the positions that the head names. Whatever was half done is settled here and nowhere else.
+"""
+
+from typing import NamedTuple
+
+import structlog
+
+from schemas.block import Block, BlockError
+from schemas.outcome import messages_of
+from schemas.rules import Rules
+from schemas.state import ZERO_HASH, Head
+from sinks.ports import Ledger, Publisher, Store
+from stream.apply import apply, touched
+from stream.cycle import Shard
+from stream.decide import Platform
+from stream.errors import OperatorError
+
+log = structlog.get_logger()
+
+
+class Expected(NamedTuple):
+    """What this worker's settings say about the platform; the genesis block must agree."""
+
+    platform: str
+    shards: int
+    rules: Rules
+
+
+async def recover(
+    shard: int, expected: Expected, store: Store, ledger: Ledger, publisher: Publisher
+) -> Shard:
+    """A shard ready for its next cycle. Raises `Doubt` to be tried again, `OperatorError` to halt."""
+    await ledger.renew(shard)
+    end = await ledger.end(shard)
+    if end == 0:
+        raise OperatorError(
+            f"Shard {shard} has an empty ledger.", "run `points up`, which writes its first block."
+        )
+    try:
+        platform = await _genesis(shard, expected, ledger)
+        head = await store.load_head(shard)
+        if head is None:
+            log.warning("no usable head in Redis: rebuilding from the ledger", shard=shard, ledger_end=end)
+            await store.reset(shard)
+            head = Head()
+        head = await _fold(shard, head, end, store, ledger, publisher)
+    except BlockError as error:
+        raise OperatorError(
+            f"Shard {shard}: {error}",
+            "find out who else writes topic `ledger` (only the intake worker may); see docs/runbook.md, ledger.",
+        ) from error
+    recovered = Shard(shard, platform, head, end)
+    recovered.published_to = end
+    return recovered
+
+
+async def _genesis(shard: int, expected: Expected, ledger: Ledger) -> Platform:
+    async for _, block in ledger.read(shard, 0, 1):
+        genesis = block.meta.genesis
+        if block.prev != ZERO_HASH or genesis is None:
+            raise BlockError("the ledger's first record is no genesis block")
+        if (block.meta.platform, genesis["shards"]) != (expected.platform, expected.shards):
+            raise OperatorError(
+                f"The ledger belongs to platform {block.meta.platform} with {genesis['shards']} shards, the settings"
+                f" say {expected.platform} with {expected.shards}.",
+                "correct POINTS_PLATFORM_ID and POINTS_SHARDS, or point the worker at its own Kafka.",
+            )
+        return Platform(
+            block.meta.platform,
+            genesis["shards"],
+            bytes.fromhex(genesis["dedupe_key"]),
+            genesis["simulated_clock"],
+            expected.rules,
+        )
+    raise BlockError("the ledger's first record is gone")
+
+
+async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, publisher: Publisher) -> Head:
+    """Brings Redis to the ledger's end, and publishes all accepted blocks that may be unpublished."""
+    if end < head.ledger_next:
+        raise OperatorError(
+            f"Shard {shard}: the ledger ends at {end}, but Redis has seen {head.ledger_next}: the ledger lost records.",
+            "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
+        )
+    unpublished = await _accepted_before(shard, head, ledger) if head.seq >= 0 else []
+    async for offset, block in ledger.read(shard, head.ledger_next, end):
+        if block.prev != head.hash:
+            continue  # a zombie's: no reader accepts it
+        persons = (await store.read(shard, touched(block), {})).persons
+        change = apply(block, head, persons, offset)
+        await store.commit(change)
+        head = change.head
+        unpublished = [(o, b) for o, b in unpublished if o >= head.published_to] + [(offset, block)]
+    for _, block in unpublished:
+        await publisher.publish(shard, messages_of(block))
+    return head
+
+
+async def _accepted_before(shard: int, head: Head, ledger: Ledger) -> list[tuple[int, Block]]:
+    """Blocks that Redis has applied but that may be unpublished; the chain is followed from the head backwards."""
+    start = min(head.published_to, head.ledger_next - 1)
+    known = [found async for found in ledger.read(shard, start, head.ledger_next)]
+    if not known or known[-1][1].hash != head.hash:
+        raise OperatorError(
+            f"Shard {shard}: Redis's head is not on the ledger's chain.",
+            "this Redis belongs to another ledger: give the worker an empty one and it is rebuilt.",
+        )
+    wanted, accepted = head.hash, []
+    for offset, block in reversed(known):
+        if block.hash == wanted:
+            accepted.append((offset, block))
+            wanted = block.prev
+    return [(offset, block) for offset, block in reversed(accepted) if offset >= head.published_to]
