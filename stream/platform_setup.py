@@ -22,12 +22,12 @@ from confluent_kafka.admin import (
 )
 
 from schemas import topics
+from schemas.rules import RulesError, load_rules
 from sinks.kafka_ledger import KafkaLedger
 from stream.errors import OperatorError
 from stream.genesis import write_genesis
 from stream.settings import Settings
 
-APPS_DEFAULT = ("metro", "bus")
 WORKERS = ("intake", "archive")
 REQUEST_TIMEOUT_S = 30.0
 VISIBLE_TIMEOUT_S = 20.0
@@ -46,6 +46,14 @@ READ, WRITE = AclOperation.READ, AclOperation.WRITE
 def app_principal(app: str) -> str:
     """The Kafka user of a registered app."""
     return f"app-{app}"
+
+
+def registered_apps() -> list[str]:
+    """The ids of the apps that the rules register. Raises OperatorError if the rules cannot be loaded."""
+    try:
+        return list(load_rules().apps)
+    except RulesError as error:
+        raise OperatorError(f"The rules cannot be loaded: {error}.", "correct that file.") from error
 
 
 def principals(apps: Iterable[str]) -> list[str]:

@@ -1,0 +1,237 @@
+"""Checks of everything a stack needs, each with what to do when it fails. Nothing is changed by them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.topics import topic_specs
+from stream import settings as settings_module
+from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
+from stream.errors import OperatorError
+from stream.platform_setup import registered_apps, topic_differences
+from stream.settings import Settings
+
+ANSWER_TIMEOUT_S = 10
+NOT_EMBEDDED = "the services are not embedded"
+NO_STACK = "no settings to reach it with"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What one check found."""
+
+    name: str
+    result: Literal["ok", "fail", "skipped"]
+    detail: str
+    todo: str = ""
+
+
+class Skipped(Exception):
+    """The check has no object here; its text says why."""
+
+
+def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str, Any] | None]:
+    """All checks in the order in which an operator puts things right, and the settings without secrets.
+
+    The settings are None where they cannot be loaded; then there is a failed check that says why.
+    """
+    settings, loading = _settings(env)
+    try:
+        home = settings_module.home_folder(env)
+    except OperatorError as error:
+        return [_failed("data folder", error)], None
+    local = settings is None or settings.embedded
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", _python),
+        ("data folder", lambda: _folder(home)),
+        ("disk", lambda: _disk(home)),
+        ("java", _java if local else _not_embedded),
+        ("kafka jars", (lambda: _jars(home)) if local else _not_embedded),
+        ("redis-server", (lambda: str(redis.executable())) if local else _not_embedded),
+        ("ports", (lambda: _ports(home)) if local else _not_embedded),
+        ("kafka", lambda: _kafka(settings)),
+        ("topics", lambda: _topics(settings)),
+        ("redis", lambda: _redis(settings)),
+        ("clickhouse", lambda: _clickhouse(settings)),
+    ]
+    found = [_run(name, check) for name, check in checks[:3]]
+    found += [loading, *(_run(name, check) for name, check in checks[3:])]
+    return found, settings.public() if settings else None
+
+
+def _run(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, "ok", check())
+    except Skipped as reason:
+        return Check(name, "skipped", str(reason))
+    except OperatorError as error:
+        return _failed(name, error)
+
+
+def _failed(name: str, error: OperatorError) -> Check:
+    return Check(name, "fail", error.message, error.todo)
+
+
+def _settings(env: Mapping[str, str]) -> tuple[Settings | None, Check]:
+    try:
+        settings = settings_module.load(env)
+    except OperatorError as error:
+        return None, _failed("settings", error)
+    kind = "embedded stack" if settings.embedded else "real services"
+    return settings, Check("settings", "ok", f"{kind}, platform {settings.platform_id}")
+
+
+def _not_embedded() -> str:
+    raise Skipped(NOT_EMBEDDED)
+
+
+def _python() -> str:
+    return f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}"  # the CLI refused an older one
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above `path` that is there already."""
+    return next(candidate for candidate in (path, *path.parents) if candidate.exists())
+
+
+def _folder(home: Path) -> str:
+    nearest = _existing(home)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise OperatorError(f"{nearest} is no folder you can write.", "set POINTS_HOME to one.")
+    if nearest != home:
+        return f"{home}, to be made by `points up`"
+    if home.stat().st_mode & 0o077:
+        raise OperatorError(f"{home} can be read by others.", f"run `chmod 700 {home}`.")
+    return str(home)
+
+
+def _disk(home: Path) -> str:
+    free_bytes = shutil.disk_usage(_existing(home)).free
+    if free_bytes < folder.FREE_BYTES_MIN:
+        raise OperatorError(
+            f"{free_bytes >> 20} MiB free: too little.", "free some space, or move POINTS_HOME."
+        )
+    return f"{free_bytes / 2**30:.1f} GiB free"
+
+
+def _java() -> str:
+    done = subprocess.run(
+        [str(kafka.java()), "-version"], capture_output=True, text=True, timeout=30, check=False
+    )
+    if done.returncode:
+        raise OperatorError(f"{kafka.java()} does not run: {done.stderr}", "run `make clean setup`.")
+    return done.stderr.splitlines()[0]
+
+
+def _jars(home: Path) -> str:
+    cache = jars.cache_folder(home)
+    missing = jars.missing_jars(home)
+    return f"{missing} to be downloaded by the next `points up` to {cache}" if missing else f"all in {cache}"
+
+
+def _ports(home: Path) -> str:
+    stack = stack_file.read(home)
+    if stack is None:
+        raise Skipped("chosen by the first `points up`")
+    running = {kafka.NAME: kafka.find(home), redis.NAME: redis.find(home)}
+    foreign = [
+        f"{name} {stack.ports[name]}"
+        for name, process in running.items()
+        if process is None and name in stack.ports and not ports.is_free(stack.ports[name])
+    ]
+    if foreign:
+        return f"taken by another program: {', '.join(foreign)}; the next `points up` chooses others"
+    return ", ".join(f"{name} {port}" for name, port in sorted(stack.ports.items()))
+
+
+def _kafka(settings: Settings | None) -> str:
+    from confluent_kafka import KafkaException
+
+    if settings is None:
+        raise Skipped(NO_STACK)
+    principal = "admin" if "admin" in settings.credentials else min(settings.credentials)
+    try:
+        seen = _admin(settings, principal).list_topics(timeout=ANSWER_TIMEOUT_S)
+    except KafkaException as error:
+        remedy = "run `points up`." if settings.embedded else "check address, certificate and password."
+        if settings.embedded and (process := kafka.find(settings.home)):
+            remedy = f"process {process.pid} runs; {processes.log_path(settings.home, kafka.NAME)} says why."
+        raise OperatorError(
+            f"{settings.kafka_bootstrap} does not let {principal} in: {error.args[0].str()}.", remedy
+        ) from error
+    return f"{settings.kafka_bootstrap} lets {principal} in, {len(seen.brokers)} broker(s)"
+
+
+def _topics(settings: Settings | None) -> str:
+    from confluent_kafka import KafkaException
+
+    if settings is None:
+        raise Skipped(NO_STACK)
+    if "admin" not in settings.credentials:
+        raise Skipped("only the admin may see how topics are configured")
+    specs = topic_specs(settings.shards, registered_apps())
+    try:
+        differences = topic_differences(_admin(settings, "admin"), specs)
+    except KafkaException as error:
+        raise Skipped("Kafka does not answer") from error
+    if differences:
+        raise OperatorError("; ".join(differences), "run `points up`, which makes and corrects topics.")
+    return f"{len(specs)} topics of {settings.shards} partitions"
+
+
+def _admin(settings: Settings, principal: str) -> Any:
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient({**settings.librdkafka(principal), "log_level": 0})
+
+
+def _redis(settings: Settings | None) -> str:
+    from redis import Redis, RedisError
+
+    if settings is None:
+        raise Skipped(NO_STACK)
+    address = settings.public()["redis_url"]
+    try:
+        with Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S) as client:
+            facts = {**client.info("server"), **client.info("memory"), **client.info("persistence")}
+    except RedisError as error:
+        remedy = "run `points up`." if settings.embedded else "check address and password."
+        raise OperatorError(f"{address} does not answer: {error}.", remedy) from error
+    if faults := list(_redis_faults(facts)):
+        raise OperatorError(
+            f"{address}: " + "; ".join(faults) + ".", "correct its configuration and restart it."
+        )
+    return f"{address}, version {facts['redis_version']}, noeviction, append-only file"
+
+
+def _redis_faults(facts: Mapping[str, Any]) -> Iterator[str]:
+    version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
+    if version < redis.VERSION_MIN:
+        yield f"version {facts['redis_version']} is older than 6.2"
+    if facts["maxmemory_policy"] != "noeviction":
+        yield f"maxmemory-policy is {facts['maxmemory_policy']}, so balances may vanish; noeviction is needed"
+    if not facts["aof_enabled"]:
+        yield "appendonly is off, so every restart rebuilds all balances from the ledger"
+    elif facts["aof_last_write_status"] != "ok":
+        yield "the append-only file cannot be written"
+
+
+def _clickhouse(settings: Settings | None) -> str:
+    if settings is None:
+        raise Skipped(NO_STACK)
+    if settings.embedded:
+        raise Skipped("chDB belongs to the archive worker; try `points query 'SELECT 1'` while it runs")
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    address = settings.public()["clickhouse_dsn"]
+    try:
+        with clickhouse_connect.get_client(dsn=settings.clickhouse_dsn) as client:
+            return f"{address}, version {client.server_version}"
+    except ClickHouseError as error:
+        raise OperatorError(f"{address} does not answer: {error}", "check address and password.") from error
