@@ -5,17 +5,16 @@ from typing import TypeVar
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.state import ZERO_HASH
 from sinks.clickhouse.client import chdb_folder, migrate, open_client
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable, is_retriable
 from sinks.clickhouse.rows import arrow_stream, rows_of
-from sinks.clickhouse.run import Mark, Run
+from sinks.clickhouse.run import NOTHING, Mark, Run
 
 TABLE = "ledger_rows"
 INSERT_SETTINGS = {
     "async_insert": 0,  # on by default since 26.x; coalesced inserts share tokens and can lose rows silently
     "max_insert_block_size": 1_000_000,  # a run, at most 66,383 rows, is never split
-    "max_partitions_per_insert_block": 1,  # and lies in one partition, or is refused: it is there whole or not
+    "max_partitions_per_insert_block": 1,  # or it is refused: so it is there as a whole, or not
 }
 # Blocks above a verified one. A block counts as broken if rows are missing, wherever in it.
 _HIGH_WATER = f"""
@@ -36,8 +35,8 @@ _Answer = TypeVar("_Answer")
 class ClickHouseArchive:
     """The archive at `dsn`; connects when it is first needed, and anew after every error.
 
-    After an error a handle is not trusted again: chDB was seen to put a failed query's left-over output before
-    the next answer, and a server that comes back may have been restored.
+    After an error a handle is not trusted again: chDB was seen to put the left-over output of a failed query
+    before the next answer, and a server that comes back may have been restored.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -45,7 +44,7 @@ class ClickHouseArchive:
         self._client: Client | None = None
         self._migrated = False
 
-    def high_water(self, shard: int, verified: Mark = Mark()) -> Mark:
+    def high_water(self, shard: int, verified: Mark = NOTHING) -> Mark:
         """See `Archive`. 11 ms for 100,000 rows above `verified`."""
         return self._call(lambda client: self._high_water(client, shard, verified))
 
@@ -93,7 +92,7 @@ class ClickHouseArchive:
                 return reached
             # Answered, and not there: the token is still known, but its rows were deleted since (a repair).
         raise ArchiveDamaged(
-            f"ClickHouse confirmed blocks {run.first_seq}-{run.last_seq} of shard {run.shard}, but has them not.",
+            f"ClickHouse confirmed run {run.token} without having its rows.",
             "look into the server's log for failing disks or a restore, then start the worker again.",
         )
 
@@ -105,21 +104,16 @@ class ClickHouseArchive:
         if broken:
             raise self._damaged(shard, first_broken, f"lacks rows of block {first_broken}")
         if blocks != last - verified.seq:
-            raise self._damaged(
-                shard, verified.seq + 1, f"has {blocks} blocks from {first} to {last}: some are missing"
-            )
-        assert block_hash != ZERO_HASH
+            finding = f"has {blocks} blocks from {first} to {last}: some are missing"
+            raise self._damaged(shard, verified.seq + 1, finding)
         return Mark(last, bytes(block_hash), ledger_offset)
 
     def _damaged(self, shard: int, from_seq: int, finding: str) -> ArchiveDamaged:
         folder = chdb_folder(self._dsn)
-        repair = (
-            f"ALTER TABLE {TABLE} DELETE WHERE shard = {shard} AND seq >= {from_seq} SETTINGS mutations_sync = 2"
-            if folder is None
-            else f"rm -r '{folder}'"
-        )
+        where = f"shard = {shard} AND seq >= {from_seq}"
+        repair = f"DELETE FROM {TABLE} WHERE {where}" if folder is None else f"rm -r '{folder}'"  # noqa: S608
         return ArchiveDamaged(
             f"The archive of shard {shard} {finding}.",
-            "find out who deleted them; then delete what follows as well, and start the archive worker, which "
+            "find out who deleted them; then delete what follows as well and start the archive worker, which "
             f"writes it anew from the ledger: {repair}",
         )

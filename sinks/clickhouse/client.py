@@ -1,4 +1,4 @@
-"""Clients by DSN: `clickhouse://user:password@host:port/database`, or `chdb://<folder>` within the process."""
+"""Clients by DSN: `clickhouse://user:password@host:port/database`, or `chdb://<folder>` in this process."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -45,8 +45,8 @@ def open_client(dsn: str) -> Client:
     except ProgrammingError as error:
         raise ArchiveDamaged(
             f"chDB cannot open {folder}: {error}.",
-            "stop the other archive worker (a chDB folder belongs to one process); if there is none, move the "
-            "folder away and start again: the archive is then written anew from the ledger.",
+            "stop the other archive worker (a chDB folder belongs to one process); if there is none, move "
+            "the folder away and start again: the archive is then written anew from the ledger.",
         ) from error
 
 

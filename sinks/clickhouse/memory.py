@@ -1,7 +1,7 @@
 """The archive in memory: the same answers, for tests of what stands above it."""
 
 from sinks.clickhouse.errors import ArchiveDamaged
-from sinks.clickhouse.run import LedgerBlock, Mark, Run
+from sinks.clickhouse.run import NOTHING, LedgerBlock, Mark, Run
 
 
 class MemoryArchive:
@@ -10,7 +10,7 @@ class MemoryArchive:
     def __init__(self) -> None:
         self.blocks: dict[tuple[int, int], LedgerBlock] = {}
 
-    def high_water(self, shard: int, verified: Mark = Mark()) -> Mark:
+    def high_water(self, shard: int, verified: Mark = NOTHING) -> Mark:
         """See `Archive`."""
         seqs = sorted(seq for s, seq in self.blocks if s == shard and seq > verified.seq)
         if seqs != list(range(verified.seq + 1, verified.seq + 1 + len(seqs))):

@@ -21,6 +21,9 @@ class Mark(NamedTuple):
     ledger_offset: int = -1
 
 
+NOTHING = Mark()
+
+
 class Run(NamedTuple):
     """Successive blocks of one shard, of one month: what one insert writes."""
 
@@ -68,12 +71,12 @@ class Run(NamedTuple):
 class Archive(Protocol):
     """The archive as the worker uses it; all calls block, and come from one thread."""
 
-    def high_water(self, shard: int, verified: Mark = Mark()) -> Mark:
-        """How far shard `shard` is archived. Everything above `verified` is checked: each block there once, with
-        all its rows. Raises `ArchiveDamaged` if not, `ArchiveUnavailable` if it cannot be known now."""
+    def high_water(self, shard: int, verified: Mark = NOTHING) -> Mark:
+        """How far the shard is archived. What is above `verified` is checked: each block is there once,
+        with all its rows. Raises `ArchiveDamaged` if not, `ArchiveUnavailable` if it cannot be known now."""
 
     def append(self, run: Run, mark: Mark) -> Mark:
-        """Writes a run that follows `mark`, and returns the mark read back afterwards, checked above `mark`.
+        """Writes a run that follows `mark`; returns the mark read back, checked above `mark`.
         After `ArchiveUnavailable` the run is there as a whole or not at all: `high_water` tells."""
 
     def close(self) -> None:

@@ -1,0 +1,103 @@
+"""From a shard's ledger to the runs that the archive inserts. Pure: no clock, no I/O.
+
+A run ends
+- with the first block that brings it to ARCHIVE_RUN_ROWS_MIN rows (or to 64 MiB, where many records were
+  refused and their bytes kept), and
+- before the first block of another whole interval of block time; a month's end always is one as well.
+So workers that start at the same mark cut the same runs, however the blocks reached them, and insert them
+under the same deduplication token. Workers that start at different marks agree from the next interval on.
+
+A run may also be flushed early: an idle shard's last run, or one that memory has no room for. Where it ends
+is then a matter of timing, but nothing depends on anybody else knowing it:
+- Where the next run starts is read from ClickHouse, never concluded from the rules above. An insert is there
+  as a whole or not at all, so the mark lies at a block's end, and whoever comes next cuts anew what follows.
+- Within a process an unanswered insert keeps its blocks and token until the mark tells that it is there. A
+  delayed first attempt and its repetition carry the same token, and one of them is dropped.
+- Between two processes (a zombie, or an insert still under way when its worker died) ranges may overlap under
+  different tokens. No gap can come of it: everybody writes only what follows a mark that he has read. Rows
+  written twice have the same (shard, seq, row) and the same content, as both workers accepted the same chain:
+  the engine folds them, `entries` never shows them, and the checks count them once.
+"""
+
+from schemas.block import Block
+from schemas.limits import ARCHIVE_RUN_INTERVAL_MS, ARCHIVE_RUN_ROWS_MIN, MIB
+from schemas.report import DAY_MS
+from sinks.clickhouse.run import NOTHING, LedgerBlock, Mark, Run
+
+ARCHIVE_RUN_BYTES_MIN = 64 * MIB  # 50,000 usual rows take 12 MiB; a refused one keeps up to 8 KiB
+
+assert DAY_MS % ARCHIVE_RUN_INTERVAL_MS == 0  # hence a month never ends within an interval
+
+
+class ChainBroken(Exception):
+    """The ledger and the archive, or the ledger with itself, do not fit together."""
+
+
+class RunCutter:
+    """The accepted chain of one shard after `mark`, cut into runs.
+
+    Feed it every record of the shard's ledger from offset `start` on, in order. A block is accepted if and
+    only if its `prev` is the head's hash; a zombie's blocks and repetitions are ignored.
+    """
+
+    def __init__(self, shard: int, mark: Mark) -> None:
+        self.shard = shard
+        self.start = max(mark.ledger_offset, 0)  # the marked block itself is read again, and compared
+        self.head = mark
+        self.nbytes = 0  # of the open run
+        self._confirmed = mark == NOTHING
+        self._open: list[LedgerBlock] = []
+        self._rows = 0
+
+    def push(self, block: Block, ledger_offset: int) -> list[Run]:
+        """The runs, at most two, that this block ends. Raises `ChainBroken`."""
+        if not self._confirmed:
+            self._confirm(block, ledger_offset)
+            return []
+        if block.prev != self.head.block_hash:
+            self._ignore(block, ledger_offset)
+            return []
+        assert block.meta.seq == self.head.seq + 1
+        assert block.meta.shard == self.shard
+        assert block.rows.num_rows, "a block without rows would leave no trace in the archive"
+        runs = []
+        if self._open and _interval(block) != _interval(self._open[0].block):
+            runs.append(self.flush())
+        self._open.append(LedgerBlock(block, ledger_offset))
+        self._rows += block.rows.num_rows
+        self.nbytes += block.rows.nbytes
+        self.head = Mark(block.meta.seq, block.hash, ledger_offset)
+        if self._rows >= ARCHIVE_RUN_ROWS_MIN or self.nbytes >= ARCHIVE_RUN_BYTES_MIN:
+            runs.append(self.flush())
+        return runs
+
+    def flush(self) -> Run | None:
+        """Ends the open run, if there is one, without waiting for more."""
+        if not self._open:
+            return None
+        run = Run(self.shard, tuple(self._open))
+        self._open, self._rows, self.nbytes = [], 0, 0
+        return run
+
+    def _confirm(self, block: Block, ledger_offset: int) -> None:
+        """The archive's last block must be the ledger's at its place: else they are of two platforms."""
+        found = Mark(block.meta.seq, block.hash, ledger_offset)
+        if found != self.head:
+            raise ChainBroken(f"the archive ends with {_shown(self.head)}, the ledger has {_shown(found)}")
+        self._confirmed = True
+
+    def _ignore(self, block: Block, ledger_offset: int) -> None:
+        """A writer that lost its shard holds an older head: its block's seq cannot be above ours."""
+        if block.meta.seq > self.head.seq:
+            found = Mark(block.meta.seq, block.hash, ledger_offset)
+            raise ChainBroken(f"{_shown(found)} does not follow {_shown(self.head)}: something is missing")
+
+
+def _interval(block: Block) -> int:
+    return block.meta.time_ms // ARCHIVE_RUN_INTERVAL_MS
+
+
+def _shown(mark: Mark) -> str:
+    if mark == NOTHING:
+        return "nothing"
+    return f"block {mark.seq} ({mark.block_hash.hex()[:16]}) at ledger offset {mark.ledger_offset}"
