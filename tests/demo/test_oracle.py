@@ -1,0 +1,189 @@
+"""The oracle against small cases reckoned by hand, and its independence."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.demo.generator import Manifest, Record, Saturday
+from loadtest.demo.oracle import Oracle, read_behaviours, shard_of
+from loadtest.demo.reports import behaviours_of, encode, honest_report, saturdays, simulated_clock
+from loadtest.demo.taps import read_taps
+from schemas.shards import shards_of
+
+ORACLE = Path(__file__).parents[2] / "loadtest" / "demo" / "oracle.py"
+METRO_3 = "AAA,2018-09-01 08:15:00,地铁出站,285,300,m1,l,s"  # 4 km: 187,200 mg, 187.2 points
+METRO_7 = "AAA,2018-09-01 10:15:00,地铁出站,665,700,m2,l,s"  # 24 km: 1,123,200 mg
+BUS_2 = "AAA,2018-09-01 09:15:00,巴士,160,200,b1,l,s"  # 5 km: 134,500 mg
+METRO_15 = "BBB,2018-09-01 09:15:00,地铁出站,1500,1500,m3,l,s"  # 88 km
+
+
+def predicted(path, dates, manifest_path, changes=lambda report: report):
+    """The oracle's result for honest reports of a file of taps on some Saturdays, changed by `changes`."""
+    behaviours = behaviours_of(read_taps(path)).reported
+    manifest = Manifest(manifest_path, 4)
+    for date in dates:
+        records = {"metro": [], "bus": []}
+        for b in behaviours:
+            report = honest_report(b, date)
+            value = encode(changes(report))
+            records[b.app].append(Record(b.app, "report", b.tap.line, report["uid"], None, value))
+        manifest.add(Saturday(date, simulated_clock(date, behaviours), records))
+    return judged(path, manifest_path)
+
+
+def judged(path, manifest_path):
+    oracle = Oracle(read_behaviours(path))
+    for line in manifest_path.read_text("utf-8").splitlines():
+        oracle.read(json.loads(line))
+    return oracle.result()
+
+
+@pytest.fixture
+def manifest_path(tmp_path):
+    return tmp_path / "manifest.jsonl"
+
+
+def test_points_and_month_ends(taps_file, manifest_path):
+    result = predicted(taps_file(METRO_3, BUS_2), saturdays(), manifest_path)
+    assert result["verdicts"] == [["bus", "credited", 6], ["metro", "credited", 6]]
+    assert result["reduction_mg"] == {"metro": 6 * 187_200, "bus": 6 * 134_500}
+    # Four Saturdays of September, two of October: 24 months, to the month's end.
+    [lots] = result["persons"].values()
+    assert lots == {"2026-09-30": 4 * 321_700, "2026-10-31": 2 * 321_700}
+
+
+def test_the_cap_cuts_points_not_reduction(taps_file, manifest_path):
+    result = predicted(
+        taps_file(METRO_3, METRO_7, METRO_3.replace("m1", "m9")), saturdays()[:1], manifest_path
+    )
+    # 187.2 + 812.8 of 1,123.2, then nothing is left.
+    assert result["verdicts"] == [
+        ["metro", "cap_reached", 1],
+        ["metro", "credited", 1],
+        ["metro", "credited_in_part", 1],
+    ]
+    assert result["reduction_mg"] == {"metro": 187_200 + 1_123_200 + 187_200}
+    assert result["points_milli"] == {"metro": 1_000_000}
+    assert list(result["persons"].values()) == [{"2026-09-30": 1_000_000}]
+
+
+def test_a_cap_that_binds_two_apps_is_a_race_with_a_known_sum(taps_file, manifest_path):
+    result = predicted(taps_file(METRO_7, BUS_2), saturdays()[:1], manifest_path)
+    [race] = result["races"]
+    assert race["room_milli"] == 1_000_000
+    assert [(app, points) for app, _, points in race["reports"]] == [("metro", 1_123_200), ("bus", 134_500)]
+    assert result["verdicts"] == []
+    assert list(result["persons"].values()) == [{"2026-09-30": 1_000_000}]
+
+
+def test_two_apps_below_the_cap_are_no_race(taps_file, manifest_path):
+    assert predicted(taps_file(METRO_3, BUS_2), saturdays()[:1], manifest_path)["races"] == []
+
+
+def test_a_naively_inverted_fare_is_invalid_and_takes_no_claim(taps_file, manifest_path):
+    result = predicted(taps_file(METRO_15, METRO_15), saturdays()[:1], manifest_path)
+    assert result["verdicts"] == [["metro", "activity_invalid", 1], ["metro", "duplicate", 1]]
+    assert result["persons"] == {}
+
+
+def test_the_same_tap_twice_is_a_duplicate(taps_file, manifest_path):
+    result = predicted(taps_file(BUS_2, BUS_2), saturdays()[:1], manifest_path)
+    assert result["verdicts"] == [["bus", "credited", 1], ["bus", "duplicate", 1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"points": 1}, "malformed"),
+        ({"activity": {"distance_m": 5000.0}}, "malformed"),
+        ({"occurred_at": "2024-09-06T09:15:00+08:00"}, "malformed"),
+        ({"uid": "A" * 32}, "malformed"),
+        ({"version": 2}, "unsupported_version"),
+        ({"kind": "bonus"}, "forbidden_operation"),
+        ({"kind": "consent"}, "malformed"),
+        ({"source_txn": "13800138000"}, "personal_data"),
+        ({"evidence": {"a": ["440301190001010003"]}}, "personal_data"),
+        ({"evidence": {"a": "440301190001010004", "b": 1.5}}, "credited"),
+        ({"methodology": "SZ-METRO"}, "methodology_unknown"),
+        ({"scene_id": "metro-gate"}, "scene_not_granted"),
+        ({"region": "440100"}, "out_of_region"),
+        ({"activity": {"distance_m": 5000, "items": 1}}, "activity_invalid"),
+        ({"subject_type": "household"}, "recorded_only"),
+        ({"subject_type": "person"}, "credited"),
+    ],
+)
+def test_verdicts(taps_file, manifest_path, change, verdict):
+    path = taps_file(BUS_2)
+    behaviours = behaviours_of(read_taps(path)).reported
+    [date] = saturdays()[:1]
+    report = honest_report(behaviours[0], date)
+    record = Record("bus", "spoilt", 2, report["uid"], None, encode(report | change))
+    again = record._replace(value=encode(report | {"report_id": "20240907-again", "source_txn": "other"}))
+    manifest = Manifest(manifest_path, 4)
+    manifest.add(Saturday(date, simulated_clock(date, behaviours), {"bus": [record, again]}))
+    counts = {v: n for _, v, n in judged(path, manifest_path)["verdicts"]}
+    expected = {"credited": 1}
+    expected[verdict] = expected.get(verdict, 0) + 1
+    assert counts == expected
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict"),
+    [(9, "credited"), (10, "too_late"), (-1, "occurred_in_future"), (800, "outside_validity")],
+)
+def test_times(taps_file, manifest_path, days, verdict):
+    path = taps_file(BUS_2)
+    behaviours = behaviours_of(read_taps(path)).reported
+    date = saturdays()[0]
+    report = honest_report(behaviours[0], date)
+    at = simulated_clock(date, behaviours) - simulated_clock(date, behaviours).resolution
+    at = at.replace(microsecond=0) - (date - date.fromordinal(date.toordinal() - days))
+    moved = report | {"occurred_at": at.isoformat(), "report_id": f"{at:%Y%m%d}-x"}
+    record = Record("bus", "report", 2, report["uid"], None, encode(report))
+    manifest = Manifest(manifest_path, 4)
+    records = {"bus": [record, record._replace(value=encode(moved))]}
+    manifest.add(Saturday(date, simulated_clock(date, behaviours), records))
+    counts = [[v, n] for _, v, n in judged(path, manifest_path)["verdicts"]]
+    assert counts == ([["credited", 2]] if verdict == "credited" else [["credited", 1], [verdict, 1]])
+
+
+def test_it_contradicts_a_report_that_is_not_of_its_tap(taps_file, manifest_path):
+    def longer(report):
+        return report | {"activity": {"distance_m": 6_000}}
+
+    with pytest.raises(SystemExit, match="the report says 6000 m, the fare says 5000 m"):
+        predicted(taps_file(BUS_2), saturdays()[:1], manifest_path, longer)
+
+
+def test_it_misses_a_behaviour_that_was_not_reported(taps_file, manifest_path):
+    def spoilt(report):
+        return report | {"version": 2}
+
+    with pytest.raises(SystemExit, match="was not reported for 2024-09-07"):
+        predicted(taps_file(BUS_2), saturdays()[:1], manifest_path, spoilt)
+
+
+def test_its_partitioner_is_kafkas():
+    uids = [f"{number:032x}" for number in range(1000)]
+    assert [shard_of(uid, 64) for uid in uids] == shards_of(uids, 64)
+
+
+def test_it_is_a_program_of_its_own(taps_file, manifest_path):
+    expected = predicted(taps_file(METRO_3), saturdays()[:1], manifest_path)
+    command = [sys.executable, "-I", str(ORACLE), str(taps_file(METRO_3)), str(manifest_path)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(run.stdout) == json.loads(json.dumps(expected))
+
+
+def test_it_imports_the_standard_library_only():
+    imported = set()
+    for node in ast.walk(ast.parse(ORACLE.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module if not node.level else ".")
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
