@@ -39,7 +39,8 @@ COLUMNS: dict[str, pa.DataType] = {
     "id_member": _I64,  # 0: not remembered
     "claim_member": _I64,  # 0: no claim taken
     "source_txn": _TEXT,
-    "inputs": _TEXT,  # the rarer inputs (scene, region, ended_at, ...) as JSON; '' if there are none
+    "region": _TEXT,
+    "inputs": _TEXT,  # the rarer inputs (scene_id, ended_at, ...) as JSON; '' if there are none
     "detail": _TEXT,
     "raw": _RAW,  # of a refused record; b'' otherwise
 }

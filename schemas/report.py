@@ -5,7 +5,7 @@ All amounts are integers in base units; a float, an unknown field or a missing o
 """
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -14,8 +14,8 @@ VERSION = 1
 SHANGHAI = dt.timezone(dt.timedelta(hours=8), "Asia/Shanghai")  # no daylight saving since 1991
 DAY_MS = 86_400_000
 SHANGHAI_OFFSET_MS = 8 * 3_600_000
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MILLISECOND = dt.timedelta(milliseconds=1)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 def _text(pattern: str, description: str, length_max: int) -> type:
@@ -46,20 +46,12 @@ PATTERNS: dict[str, str] = {
 }
 Instant = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339 with offset")]
 Amount = Annotated[int, Meta(ge=0, le=10**12)]
+Unit = Literal["distance_m", "energy_wh", "mass_g", "steps", "items"]
+UNITS: tuple[str, ...] = get_args(Unit)
 
 
 def _field(name: str, description: str, length_max: int = 64) -> type:
     return _text(PATTERNS[name], description, length_max)
-
-
-class Activity(Struct, forbid_unknown_fields=True, gc=False):
-    """The measured behaviour, in the one unit that the methodology names."""
-
-    distance_m: Amount | UnsetType = UNSET
-    energy_wh: Amount | UnsetType = UNSET
-    mass_g: Amount | UnsetType = UNSET
-    steps: Amount | UnsetType = UNSET
-    items: Amount | UnsetType = UNSET
 
 
 class Report(Struct, tag_field="kind", tag="report", forbid_unknown_fields=True, gc=False):
@@ -70,7 +62,7 @@ class Report(Struct, tag_field="kind", tag="report", forbid_unknown_fields=True,
     report_id: _field("report_id", "the app's own; starts with the behaviour's Shanghai day; unique for ever")
     methodology: _field("methodology", "id of a 方法学, such as SZ-METRO")
     occurred_at: Instant
-    activity: Activity
+    activity: Annotated[dict[Unit, Amount], Meta(min_length=1, max_length=1, description="in the methodology's unit")]
     ended_at: Instant | UnsetType = UNSET
     source_txn: _field("source_txn", "the operator's own transaction, such as a gate's") | UnsetType = UNSET
     scene_id: _field("scene_id", "id of a 碳普惠场景") | UnsetType = UNSET
@@ -82,12 +74,11 @@ class Report(Struct, tag_field="kind", tag="report", forbid_unknown_fields=True,
     evidence: msgspec.Raw | UnsetType = UNSET
 
 
-UNITS = Activity.__struct_fields__
 
 
 def to_ms(instant: dt.datetime) -> int:
     """Milliseconds since 1970-01-01 UTC, rounded down."""
-    return (instant - _EPOCH) // _MILLISECOND
+    return (instant - EPOCH) // MILLISECOND
 
 
 def shanghai_day(ms: int) -> int:

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from schemas.codec import Refusal, read_reports
 from schemas.command import ClockCommand, read_command
-from schemas.report import Report, shanghai_day, to_ms
+from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report
 from schemas.rules import Rules
 from schemas.topics import COMMANDS
 from schemas.verdicts import Verdict
@@ -31,47 +31,64 @@ class Reading(NamedTuple):
 
 def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     """Reads every record of a cycle."""
-    items = read_reports(cycle.value)
+    items, occurred_ms = read_reports(cycle.value)
+    _read_commands(cycle, items)
+    n = len(items)
+    day, id_member, claim_member = [0] * n, [0] * n, [0] * n
+    uids: dict[str, None] = {}
+    ids: dict[int, list[int]] = {}  # by day
+    claims: dict[int, list[int]] = {}
+    app_keys = [span.topic + "\0" for span in cycle.sources]
+    for i, (item, source, ms) in enumerate(zip(items, cycle.source, occurred_ms, strict=True)):
+        if item.__class__ is not Report:
+            continue
+        day[i] = d = (ms + SHANGHAI_OFFSET_MS) // DAY_MS
+        uids[item.uid] = None
+        id_member[i] = member = _member(app_keys[source] + item.report_id, dedupe_key)
+        if d not in ids:
+            ids[d], claims[d] = [], []
+        ids[d].append(member)
+        if claim := _claim(item, ms, rules):
+            claim_member[i] = member = _member(claim, dedupe_key)
+            claims[d].append(member)
+    return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), _lookups(ids, claims))
+
+
+def _read_commands(cycle: Cycle, items: list[Report | Refusal | ClockCommand]) -> None:
+    """What stands in topic `commands` is no report: reads it again as what it is."""
     for s, span in enumerate(cycle.sources):
         if span.topic == COMMANDS:
             for i, source in enumerate(cycle.source):
                 if source == s:
                     items[i] = read_command(cycle.value[i]) or _NO_COMMAND
-    n = len(items)
-    occurred_ms, day, id_member, claim_member = [0] * n, [0] * n, [0] * n, [0] * n
-    uids: dict[str, None] = {}
-    lookups: dict[int, list[int]] = {}
-    app_keys = [span.topic.encode() + b"\0" for span in cycle.sources]
-    for i, item in enumerate(items):
-        if item.__class__ is not Report:
-            continue
-        occurred_ms[i] = ms = to_ms(item.occurred_at)
-        day[i] = d = shanghai_day(ms)
-        uids[item.uid] = None
-        id_member[i] = member = _member(app_keys[cycle.source[i]] + item.report_id.encode(), dedupe_key)
-        lookups.setdefault(d, []).append(member)
-        claim = _claim(item, ms, rules)
-        if claim:
-            claim_member[i] = member = _member(claim, dedupe_key)
-            for near in (d - 1, d, d + 1):  # two apps may report one trip across midnight
-                lookups.setdefault(near, []).append(member)
-    return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), lookups)
 
 
-def _claim(report: Report, occurred_ms: int, rules: Rules) -> bytes:
-    """The behaviour's own key: the same whichever app reports it. b'' where a field of the key is missing."""
+def _lookups(ids: dict[int, list[int]], claims: dict[int, list[int]]) -> dict[int, list[int]]:
+    """An id is looked up in its own day; a claim also a day to either side, as a trip may cross midnight."""
+    lookups = {day: list(members) for day, members in ids.items()}
+    for day, members in claims.items():
+        for near in (day - 1, day, day + 1):
+            lookups.setdefault(near, []).extend(members)
+    return lookups
+
+
+def _claim(report: Report, occurred_ms: int, rules: Rules) -> str:
+    """The behaviour's own key: the same whichever app reports it. '' where a field of the key is missing."""
     versions = rules.methodologies.get(report.methodology)
-    if not versions:
-        return b""
-    parts = [report.uid, report.methodology]
+    if versions is None:
+        return ""
+    key = f"{report.uid}\0{report.methodology}"
     for name in versions[0].claim_key:
-        part = str(occurred_ms) if name == "occurred_at" else report.source_txn
+        part = occurred_ms if name == "occurred_at" else report.source_txn
         if part is UNSET:
-            return b""
-        parts.append(part)
-    return "\0".join(parts).encode()
+            return ""
+        key = f"{key}\0{part}"
+    return key
 
 
-def _member(text: bytes, key: bytes, unpack=struct.Struct("<q").unpack) -> int:
+_signed_64_bit = struct.Struct("<q").unpack
+
+
+def _member(text: str, key: bytes) -> int:
     """A keyed 64-bit hash: apps cannot make ids that collide. 0 is taken to mean none."""
-    return unpack(blake2b(text, digest_size=8, key=key).digest())[0] or 1
+    return _signed_64_bit(blake2b(text.encode(), digest_size=8, key=key).digest())[0] or 1
