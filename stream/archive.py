@@ -143,16 +143,14 @@ class ArchiveHandler:
     async def _write(self, run: Run) -> None:
         """Returns when the run is archived, whoever did it."""
         shard = self._shards[run.shard]
-        rest: Run | None = run
         failures = 0
-        while rest is not None:
+        while rest := _rest(run, shard.mark):
             try:
                 shard.mark = await self._call(self._archive.append, rest, shard.mark)
             except ArchiveUnavailable as error:
                 await self._pause(run.shard, failures, error)
                 failures += 1
                 shard.mark = await self._read_mark(run.shard)
-            rest = _rest(run, shard.mark)
         log.debug("archived", shard=run.shard, first=run.first_seq, last=run.last_seq, rows=run.rows)
 
     async def _read_mark(self, number: int) -> Mark:

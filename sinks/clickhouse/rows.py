@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from schemas.block import COLUMNS
 from schemas.topics import app_of
 from schemas.verdicts import CODES
 from sinks.clickhouse.run import Run
@@ -11,7 +12,7 @@ _MS = pa.timestamp("ms", "UTC")
 _AS_THEY_ARE = (
     "source", "offset", "uid", "report_id", "methodology", "methodology_version", "exchange_version", "unit",
     "activity", "reduction_mg", "points_milli", "balance_milli", "id_member", "claim_member", "source_txn",
-    "inputs", "detail", "raw",
+    "region", "inputs", "detail", "raw",
 )  # fmt: skip
 _CONVERTED = {
     "broker_time": ("broker_ms", _MS),
@@ -19,6 +20,7 @@ _CONVERTED = {
     "occurred_at": ("occurred_ms", _MS),
     "expires_on": ("expiry_day", pa.date32()),
 }
+assert {"verdict", *_AS_THEY_ARE, *(of for of, _ in _CONVERTED.values())} == set(COLUMNS)
 _VERDICT_INDEX = np.full(256, -1, np.int8)
 _VERDICT_INDEX[list(CODES)] = range(len(CODES))
 _VERDICTS = pa.array(CODES.values())

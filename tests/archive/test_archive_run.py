@@ -69,7 +69,9 @@ def test_after_an_early_flush_runs_agree_again_from_the_next_interval_on(chains,
     interval = blocks[flushed].meta.time_ms // ARCHIVE_RUN_INTERVAL_MS
 
     def later(runs):
-        found = (run for run in runs if run.blocks[0].block.meta.time_ms // ARCHIVE_RUN_INTERVAL_MS > interval)
+        found = (
+            run for run in runs if run.blocks[0].block.meta.time_ms // ARCHIVE_RUN_INTERVAL_MS > interval
+        )
         return [run.token for run in found]
 
     assert later(cut(blocks[flushed:], mark, flushed)) == later(cut(blocks))

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS ledger_rows
     id_member           Int64                           COMMENT 'keyed hash of (app, report_id); 0 if not remembered',
     claim_member        Int64                           COMMENT 'keyed hash of the behaviour; 0 if no claim',
     source_txn          String                          COMMENT 'transaction of the operator, such as a gate',
+    region              LowCardinality(String)          COMMENT 'administrative division code',
     inputs              String                          COMMENT 'rarer inputs as JSON',
     detail              String                          COMMENT 'field and rule of a refusal',
     raw                 String                          COMMENT 'bytes of a refused record',

@@ -1,0 +1,370 @@
+"""The handler: exact under lost replies, crashes at every point, zombies and an absent ClickHouse."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from faust.types.tuples import TP
+
+from schemas.topics import LEDGER
+from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
+from sinks.clickhouse.memory import MemoryArchive
+from sinks.clickhouse.run import NOTHING, Archive, Mark, Run
+from stream import archive as archive_module
+from stream import archive_run
+from stream.archive import ArchiveHandler
+from stream.archive_run import RunCutter
+from stream.errors import OperatorError
+from stream.transport import Batch
+
+
+class Faulty:
+    """An archive whose next calls fail as `plan` says: "refuse" (before the effect), "lose" (after it), "ok"."""
+
+    def __init__(self, archive: Archive, plan: list[str] = ()) -> None:
+        self.archive, self.plan, self.appended = archive, list(plan), []
+
+    def high_water(self, shard: int, verified: Mark = NOTHING) -> Mark:
+        return self.archive.high_water(shard, verified)
+
+    def append(self, run: Run, mark: Mark) -> Mark:
+        fault = self.plan.pop(0) if self.plan else "ok"
+        self.appended.append(run)
+        if fault == "refuse":
+            raise ArchiveUnavailable("refused")
+        reached = self.archive.append(run, mark)
+        if fault == "lose":
+            raise ArchiveUnavailable("the reply was lost")
+        return reached
+
+    def close(self) -> None:
+        """Its archive outlives it."""
+
+
+class Worker:
+    """A handler with the transport's side of the contract: fetches from `ledger`, in batches of `size`."""
+
+    def __init__(self, archive: Archive, shard: int, ledger: list, size: int = 3) -> None:
+        self.tp, self.ledger, self.size = TP(LEDGER, shard), ledger, size
+        self.failure: asyncio.Future = asyncio.get_running_loop().create_future()
+        self.thread = ThreadPoolExecutor(1)
+        self.handler = ArchiveHandler(archive, self.thread, self._fail)
+        self.placed: asyncio.Queue[int] = asyncio.Queue()
+        self.next: int | None = None
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failure.done():
+            self.failure.set_result(error)
+
+    async def seek_to(self, positions: dict[TP, int]) -> None:
+        self.next = positions[self.tp]
+        self.placed.put_nowait(self.next)
+
+    async def start(self) -> int:
+        await self.handler.assigned({self.tp}, self)
+        return await asyncio.wait_for(self.placed.get(), 20)
+
+    def feed(self) -> None:
+        """Delivers as long as the handler wants more."""
+        while self.next < len(self.ledger) and self.handler.wants(self.tp) and not self.failure.done():
+            records = self.ledger[self.next : self.next + self.size]
+            batch = Batch(LEDGER, self.tp.partition, self.next, records[-1].offset + 1, records)
+            self.next = batch.next
+            self.handler.take(batch)
+
+    async def until(self, offset: int) -> None:
+        """Feeds until everything below `offset` is archived, or the handler failed."""
+        async with asyncio.timeout(30):
+            while self.handler.position(self.tp) < offset and not self.failure.done():
+                self.feed()
+                await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        await self.handler.stop()
+        self.thread.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    monkeypatch.setattr(archive_run, "ARCHIVE_RUN_ROWS_MIN", 20)
+    monkeypatch.setattr(archive_module, "IDLE_S", 0.02)
+    monkeypatch.setattr(archive_module, "RETRY_DELAYS_S", (0.001,))
+
+
+@pytest.fixture(params=["memory", "chdb"])
+def archive(request) -> Archive:
+    return MemoryArchive() if request.param == "memory" else request.getfixturevalue("chdb")
+
+
+@pytest.fixture
+def ledger(chains, shard) -> list:
+    shapes = [(7, 900), (9, 0), (8, 100), (3, 4_500), (25, 10), (5, 30 * 86_400_000), (6, 0), (30, 1), (2, 0)]
+    return chains.records(chains.chain(shard, shapes * 2))
+
+
+def check(archive: Archive, shard: int, ledger: list, request) -> None:
+    """Everything of the ledger is archived once, with the ledger's own hash at its end."""
+    mark = archive.high_water(shard)
+    assert mark.ledger_offset == len(ledger) - 1
+    assert mark.block_hash == dict(ledger[-1].headers)["hash"]
+    if not isinstance(archive, MemoryArchive):
+        sql = request.getfixturevalue("sql")
+        rows = 1 + 2 * sum((7, 9, 8, 3, 25, 5, 6, 30, 2))
+        assert sql(f"SELECT count(), uniqExact(seq, row) FROM entries WHERE shard = {shard}") == [
+            (rows, rows)
+        ]
+
+
+def run(main: Callable) -> None:
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "plan", [[], ["lose"] * 3, ["refuse"] * 3, ["ok", "lose", "refuse", "lose", "ok", "refuse"]]
+)
+def test_lost_and_refused_inserts_are_settled_by_the_mark(archive, shard, ledger, plan, request):
+    async def main():
+        faulty = Faulty(archive, plan)
+        worker = Worker(faulty, shard, ledger)
+        assert await worker.start() == 0
+        await worker.until(len(ledger))
+        await worker.stop()
+        tokens = [r.token for r in faulty.appended]
+        assert len(tokens) - len(set(tokens)) == plan.count("refuse")  # refused: again, with the same token
+
+    run(main)
+    check(archive, shard, ledger, request)
+
+
+@pytest.mark.parametrize("lost_reply", [True, False])
+def test_a_crash_at_any_insert_and_a_restart_write_every_row_once(
+    archive, chains, new_shard, lost_reply, request
+):
+    """Each round takes a fresh shard, ends the worker at its n-th insert, before or after the effect."""
+
+    async def one_round(n: int, shard: int, ledger: list) -> bool:
+        reached = threading.Event()
+
+        class Dying(Faulty):
+            def append(self, run, mark):
+                if len(self.appended) == n:
+                    if lost_reply:
+                        self.archive.append(run, mark)
+                    reached.set()
+                    raise ArchiveUnavailable("the process died")
+                return super().append(run, mark)
+
+            def high_water(self, shard, verified=NOTHING):
+                if reached.is_set():
+                    raise ArchiveUnavailable("the process died")
+                return super().high_water(shard, verified)
+
+        first = Worker(Dying(archive), shard, ledger)
+        await first.start()
+        async with asyncio.timeout(30):
+            while not reached.is_set() and first.handler.position(first.tp) < len(ledger):
+                first.feed()
+                await asyncio.sleep(0.005)
+        await first.stop()
+        second = Worker(archive, shard, ledger, size=5)
+        await second.start()
+        await second.until(len(ledger))
+        await second.stop()
+        return reached.is_set()
+
+    for n in range(20):
+        shard = new_shard()
+        shapes = [
+            (7, 900),
+            (9, 0),
+            (8, 100),
+            (3, 4_500),
+            (25, 10),
+            (5, 30 * 86_400_000),
+            (6, 0),
+            (30, 1),
+            (2, 0),
+        ]
+        ledger = chains.records(chains.chain(shard, shapes * 2))
+        died = asyncio.run(one_round(n, shard, ledger))
+        check(archive, shard, ledger, request)
+        if not died:
+            assert n > 5
+            return
+    raise AssertionError("runs do not end")
+
+
+def test_two_workers_at_once_leave_every_row_once(archive, shard, ledger, request):
+    """A zombie that read its mark early inserts other, overlapping runs before, between and after the owner's."""
+
+    async def main():
+        zombie = Worker(archive, shard, ledger, size=1)
+        await zombie.start()
+        owner = Worker(archive, shard, ledger, size=7)
+        await owner.start()
+        async with asyncio.timeout(30):
+            while min(w.handler.position(w.tp) for w in (zombie, owner)) < len(ledger):
+                for worker in (zombie, owner):
+                    worker.feed()
+                await asyncio.sleep(0.002)
+                assert not zombie.failure.done()
+                assert not owner.failure.done()
+        await owner.stop()
+        await zombie.stop()
+
+    run(main)
+    check(archive, shard, ledger, request)
+
+
+def test_an_idle_shard_is_archived_without_another_block(shard, ledger):
+    async def main():
+        archive = MemoryArchive()
+        worker = Worker(archive, shard, ledger[:2])
+        await worker.start()
+        await worker.until(2)
+        assert archive.high_water(shard).seq == 1
+        worker.ledger = ledger
+        await worker.until(len(ledger))
+        await worker.stop()
+        assert archive.high_water(shard).ledger_offset == len(ledger) - 1
+
+    run(main)
+
+
+def test_while_clickhouse_is_away_memory_is_bounded_and_the_rest_stays_in_the_ledger(
+    shard, chains, monkeypatch
+):
+    blocks = chains.chain(shard, [(30, 1)] * 40)
+    ledger = chains.records(blocks)
+    limit = 10 * blocks[1].rows.nbytes
+    monkeypatch.setattr(archive_module, "HELD_BYTES_MAX", limit)
+
+    async def main():
+        archive = Faulty(MemoryArchive(), ["refuse"] * 10)
+        back = threading.Event()
+        archive.high_water = lambda number, verified=NOTHING: (
+            archive.archive.high_water(number, verified) if back.is_set() or not archive.appended else _away()
+        )
+        worker = Worker(archive, shard, ledger, size=1)
+        await worker.start()
+        worker.feed()
+        await asyncio.sleep(0.05)
+        worker.feed()
+        assert worker.next < 15
+        assert not worker.handler.wants(worker.tp)
+        assert worker.handler._held_bytes() <= limit + blocks[1].rows.nbytes
+        back.set()
+        await worker.until(len(ledger))
+        await worker.stop()
+
+    def _away():
+        raise ArchiveUnavailable("away")
+
+    run(main)
+
+
+def test_memory_full_of_open_runs_is_relieved(shard, chains, monkeypatch):
+    blocks = chains.chain(shard, [(3, 0)] * 30)
+    monkeypatch.setattr(archive_run, "ARCHIVE_RUN_ROWS_MIN", 1_000)
+    monkeypatch.setattr(archive_module, "IDLE_S", 3_600)
+    monkeypatch.setattr(archive_module, "HELD_BYTES_MAX", 4 * blocks[1].rows.nbytes)
+
+    async def main():
+        worker = Worker(MemoryArchive(), shard, chains.records(blocks), size=1)
+        await worker.start()
+        await worker.until(28)
+        await worker.stop()
+        assert not worker.failure.done()
+
+    run(main)
+
+
+def test_a_lost_delivery_is_fetched_again(shard, ledger):
+    async def main():
+        worker = Worker(MemoryArchive(), shard, ledger, size=2)
+        await worker.start()
+        worker.next = 4
+        worker.feed()
+        assert await asyncio.wait_for(worker.placed.get(), 5) == 0
+        await worker.until(len(ledger))
+        assert not worker.failure.done()
+        await worker.stop()
+
+    run(main)
+
+
+def test_a_new_assignment_starts_from_the_mark(shard, ledger):
+    async def main():
+        archive = MemoryArchive()
+        worker = Worker(archive, shard, ledger[:4])
+        await worker.start()
+        await worker.until(4)
+        worker.ledger = ledger
+        assert await worker.start() == 3  # the marked block itself is read again, and compared
+        await worker.until(len(ledger))
+        await worker.stop()
+        assert not worker.failure.done()
+
+    run(main)
+
+
+def failure_of(archive: Archive, shard: int, ledger: list) -> OperatorError:
+    found = []
+
+    async def main():
+        worker = Worker(archive, shard, ledger)
+        await worker.handler.assigned({worker.tp}, worker)
+        placed = asyncio.ensure_future(worker.placed.get())
+        await asyncio.wait([placed, worker.failure], return_when="FIRST_COMPLETED", timeout=20)
+        if placed.done():
+            await worker.until(10**9)
+        placed.cancel()
+        found.append(await worker.failure)
+        await worker.stop()
+
+    run(main)
+    assert isinstance(found[0], OperatorError)
+    return found[0]
+
+
+def test_another_ledger_stops_the_worker(shard, chains):
+    archive = MemoryArchive()
+    mine = chains.chain(shard, [(3, 0)] * 3)
+    cutter = RunCutter(shard, NOTHING)
+    for offset, block in enumerate(mine):
+        cutter.push(block, offset)
+    archive.append(cutter.flush(), NOTHING)
+    error = failure_of(archive, shard, chains.records(chains.chain(shard, [(4, 0)] * 5)))
+    assert "the archive ends with block 3" in error.message
+    assert "of one platform" in error.todo
+
+
+def test_a_gap_and_a_broken_record_stop_the_worker(shard, ledger, chains):
+    assert "something is missing" in failure_of(MemoryArchive(), shard, ledger[:2] + ledger[3:]).message
+    ledger[3].value = b"rubbish"
+    assert "ledger record is no block" in failure_of(MemoryArchive(), shard, ledger).message
+
+
+def test_a_damaged_archive_stops_the_worker_and_says_what_to_do(shard, ledger):
+    class Damaged(MemoryArchive):
+        def high_water(self, shard, verified=NOTHING):
+            raise ArchiveDamaged("rows are missing.", "delete them.")
+
+    error = failure_of(Damaged(), shard, ledger)
+    assert (error.message, error.todo) == ("rows are missing.", "delete them.")
+
+
+def test_an_archive_that_went_back_in_time_stops_the_worker(shard, ledger):
+    class Restored(Faulty):
+        def append(self, run, mark):
+            if len(self.appended) == 2:
+                self.archive.blocks.clear()
+                self.appended.append(run)
+                raise ArchiveUnavailable("restarting")
+            return super().append(run, mark)
+
+    error = failure_of(Restored(MemoryArchive()), shard, ledger)
+    assert "lost rows or was restored" in error.message
+    assert "start the archive worker again" in error.todo
