@@ -85,7 +85,8 @@ class Intake:
         if shard is None:
             return  # it is being recovered, and placed anew after that
         if shard.buffer.add(batch):
-            self._arrived[batch.partition].set()
+            if not batch.more:
+                self._arrived[batch.partition].set()
         else:
             tp = TP(batch.topic, batch.partition)
             log.warning(

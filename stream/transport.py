@@ -18,6 +18,7 @@ class Batch(NamedTuple):
     """One fetch of one partition: offsets `first` <= o < `next`; `first` is where the fetch was to continue.
 
     `records` are aiokafka ConsumerRecords in offset order; offsets may be missing (transaction markers).
+    `more`: another topic's batch of the same shard, of the same fetch, follows at once.
     """
 
     topic: str
@@ -25,6 +26,7 @@ class Batch(NamedTuple):
     first: int
     next: int
     records: list[Any]
+    more: bool = False
 
 
 class Handler(Protocol):
@@ -98,22 +100,23 @@ class BatchConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if not records or self.should_stop or not self.flow_active:
             return
+        batches = []
         for tp, fetched in records.items():
             first = self._next.get(tp)
-            if first is None or not self.flow_active or generation != self.app.consumer_generation_id:
+            if first is None:
                 continue
             if placements != self._placements or fetched[0].offset < first:
                 await self.seek_to({tp: first})
                 continue
             if fetched[0].offset > first:
                 await self._check_gap(tp, first)
-            last = fetched[-1]
-            self._next[tp] = last.offset + 1
-            batch = Batch(tp.topic, tp.partition, first, last.offset + 1, fetched)
-            yield tp, ConsumerMessage(
-                tp.topic, tp.partition, last.offset, 0.0, 0, None, None, batch, None, 0, 0, tp,
-                generation_id=generation,
-            )  # fmt: skip
+            batches.append((tp, Batch(tp.topic, tp.partition, first, fetched[-1].offset + 1, fetched)))
+        last_of_shard = {tp.partition: tp for tp, _ in batches}
+        for tp, batch in batches:
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            self._next[tp] = batch.next
+            yield tp, _message(tp, batch._replace(more=last_of_shard[tp.partition] != tp), generation)
 
     async def _check_gap(self, tp: TP, first: int) -> None:
         """A gap is legal where transactions ended or were aborted, and a loss where the log begins after it."""
@@ -133,6 +136,24 @@ class BatchConsumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's livelock warnings assume its own acknowledgements."""
+
+
+def _message(tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        batch.next - 1,
+        0.0,
+        0,
+        None,
+        None,
+        batch,
+        None,
+        0,
+        0,
+        tp,
+        generation_id=generation,
+    )
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):

@@ -1,0 +1,136 @@
+"""A stack of their own for tests that run the real workers and read the whole ledger."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from schemas.block import Block
+from schemas.state import ZERO_HASH
+from schemas.topics import COMMANDS, intake_topic
+from sinks.kafka_ledger import KafkaLedger
+from stream.settings import Settings
+
+APPS = ("bus", "metro")
+SOURCES = (COMMANDS, *(intake_topic(app) for app in APPS))
+
+
+class Platform:
+    """A running stack, its workers as real processes, and what the ledger says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._workers: list[subprocess.Popen] = []
+
+    def worker(self, kind: str = "intake") -> subprocess.Popen:
+        """Starts one worker process; its log lies beside the others' in home/logs."""
+        log = (self.settings.home / "logs" / f"{kind}-test-{len(self._workers)}.log").open("w")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stream.cli", "worker", kind],
+            env=os.environ | {"POINTS_HOME": str(self.settings.home)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        self._workers.append(process)
+        return process
+
+    def end_workers(self) -> None:
+        for process in self._workers:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self._workers:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def producer(self, principal: str, **config: object) -> Producer:
+        return Producer({**self.settings.librdkafka(principal), "partitioner": "murmur2_random", **config})
+
+    def accepted(self) -> list[Block]:
+        """All blocks that a reader accepts, shard by shard, in order."""
+        return asyncio.run(_accepted(self.settings))
+
+    def rows(self) -> Counter:
+        """How often each (topic, partition, offset) has a row."""
+        return Counter(
+            (block.meta.sources[source].topic, block.meta.shard, offset)
+            for block in self.accepted()
+            for source, offset in zip(
+                block.rows.column("source").to_pylist(), block.rows.column("offset").to_pylist(), strict=True
+            )
+            if source >= 0
+        )
+
+    def committed_records(self) -> Counter:
+        """Every record that a committed reader sees in the source topics."""
+        consumer = Consumer(
+            {**self.settings.librdkafka("admin"), "group.id": "check", "enable.auto.commit": False}
+            | {"isolation.level": "read_committed", "enable.partition.eof": True}
+        )
+        partitions = [TopicPartition(t, p, 0) for t in SOURCES for p in range(self.settings.shards)]
+        consumer.assign(partitions)
+        found: Counter = Counter()
+        ended: set = set()
+        while len(ended) < len(partitions):
+            message = consumer.poll(20)
+            assert message is not None, "the broker does not answer"
+            where = (message.topic(), message.partition())
+            if message.error():
+                ended.add(where)
+            else:
+                found[*where, message.offset()] += 1
+        consumer.close()
+        return found
+
+    def wait_for(self, what: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Polls an outside state, which has no event to wait for."""
+        end = time.monotonic() + timeout_s
+        while not what():
+            assert time.monotonic() < end, f"not within {timeout_s} s; worker logs:\n{self.logs()}"
+            time.sleep(0.2)
+
+    def wait_until_decided(self, records: int) -> None:
+        """Until the ledger has at least this many rows of records."""
+        self.wait_for(lambda: sum(self.rows().values()) >= records)
+
+    def logs(self) -> str:
+        folder: Path = self.settings.home / "logs"
+        return "\n".join(f"--- {p.name}\n{p.read_text()[-1500:]}" for p in folder.glob("*-test-*.log"))
+
+
+async def _accepted(settings: Settings) -> list[Block]:
+    ledger = KafkaLedger(settings.kafka_client("admin"))
+    out = []
+    for shard in range(settings.shards):
+        head = ZERO_HASH
+        async for _, block in ledger.read(shard, 0, await ledger.end(shard)):
+            if block.prev == head:
+                head = block.hash
+                out.append(block)
+    await ledger.close()
+    return out
+
+
+@pytest.fixture
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A fresh platform for one test; everything it started has ended afterwards."""
+    from stream.embedded import stack as embedded
+
+    home = tmp_path_factory.mktemp("platform")
+    platform = Platform(embedded.up(home, APPS, env={"POINTS_SIMULATED_CLOCK": "1"}))
+    try:
+        yield platform
+    finally:
+        platform.end_workers()
+        embedded.down(home)
