@@ -48,7 +48,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
     local = settings is None or settings.embedded
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
-        ("data folder", lambda: _folder(home)),
+        ("data folder", (lambda: _folder(home)) if local else _not_embedded),
         ("disk", lambda: _disk(home)),
         ("java", _java if local else _not_embedded),
         ("kafka jars", (lambda: _jars(home)) if local else _not_embedded),

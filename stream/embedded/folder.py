@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,8 @@ def prepare(home: Path) -> None:
         home.chmod(0o700)
         for name in FOLDERS:
             (home / name).mkdir(mode=0o700, exist_ok=True)
-        probe = home / "run" / f".probe.{os.getpid()}"
-        probe.write_bytes(b"written to see whether the folder can be written")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=home / "run") as probe:
+            probe.write(bytes(4096))
     except OSError as error:
         raise folder_error(home, error) from error
     free_bytes = shutil.disk_usage(home).free
@@ -63,9 +63,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def log_tail(path: Path, lines: int = 12) -> str:
-    """The last lines of a log, for the message that says why its process died."""
+    """The last lines of a log, without Java's stack frames: they say why its process died."""
     try:
         text = path.read_text(errors="replace")
     except OSError:
         return "(no log)"
-    return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+    told = [line for line in text.splitlines() if not line.startswith("\tat ")]
+    return "\n".join(told[-lines:]) or "(the log is empty)"

@@ -62,7 +62,9 @@ def log_path(home: Path, name: str) -> Path:
 def record(home: Path, name: str, process: psutil.Process, port: int | None) -> None:
     """Remember that `process` runs as `name`."""
     entry = ProcessRecord(process.pid, process.create_time(), port)
-    stack_file.write_secret(_record_path(home, name), msgspec.json.encode(entry))
+    path = _record_path(home, name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # beside real services nobody made it
+    stack_file.write_secret(path, msgspec.json.encode(entry))
 
 
 @contextlib.contextmanager

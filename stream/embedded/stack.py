@@ -17,6 +17,7 @@ from stream.platform_setup import principals, set_up_platform
 from stream.settings import Settings
 
 SERVICES = {kafka.NAME: kafka.find, redis.NAME: redis.find}
+PORTS = ("kafka", "kafka-controller", "redis", "query")
 STOP_TIMEOUT_S = 30.0
 
 
@@ -57,8 +58,8 @@ def up(
         folder.prepare(home)
         with folder.locked(home / "run" / "stack.lock"):
             stack = _remembered_or_new(home, apps, env)
-            redis.ensure_running(home, stack, progress)
             kafka.ensure_running(home, stack, progress)
+            redis.ensure_running(home, stack, progress)
             settings = settings_module.from_stack(stack, home, env)
             set_up_platform(settings, apps, progress)
     except OSError as error:
@@ -114,8 +115,9 @@ def _remembered_or_new(home: Path, apps: list[str], env: Mapping[str, str]) -> S
         )
     for principal in principals(apps):
         stack.kafka_passwords.setdefault(principal, new_secret())
-    # Kafka and Redis choose theirs when they start; the archive worker's port must only be known.
-    stack.ports.setdefault("query", ports.choose(set(stack.ports.values())))
+    for name in PORTS:
+        if name not in stack.ports:
+            stack.ports[name] = ports.choose(set(stack.ports.values()))
     stack_file.write(home, stack)
     return stack
 
