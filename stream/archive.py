@@ -26,15 +26,11 @@ from stream.faust_app import fail as end_process
 from stream.transport import Batch, BatchConsumer
 
 log = structlog.get_logger()
-IDLE_S = (
-    0.4  # without a block, before the open run is flushed; an insert takes 0.1, so rows are there within 1 s
-)
+IDLE_S = 0.4  # without a block, before the open run is flushed; an insert takes 0.1: there within 1 s
 HELD_BYTES_MAX = 256 * MIB  # of rows in memory, in open and waiting runs: 1 million usual rows
 CALL_END_TIMEOUT_S = 5.0  # at a rebalance the running insert may end; the broker waits 10 s for us to rejoin
 RETRY_DELAYS_S = (0.1, 0.5, 2.0, 5.0, 15.0)
-_RESTART = (
-    "start the archive worker again: it goes on from what is there, and writes the rest anew from the ledger."
-)
+_RESTART = "start the archive worker again: it writes what is missing anew from the ledger."
 
 
 class _Shard:
@@ -221,5 +217,5 @@ def _broken(shard: int, error: Exception) -> OperatorError:
         f"Shard {shard}: {error}.",
         "see that the worker reads the Kafka and writes the ClickHouse of one platform. If topic `ledger` is "
         "the right one and whole, move the archive (the database, or the folder of chDB) away and start the "
-        "worker again: it writes everything anew. If the ledger lost records, stop all workers and restore it.",
+        "worker again: it writes everything anew. If the ledger lost records, stop all workers, restore it.",
     )

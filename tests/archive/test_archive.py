@@ -21,7 +21,7 @@ from stream.transport import Batch
 
 
 class Faulty:
-    """An archive whose next calls fail as `plan` says: "refuse" (before the effect), "lose" (after it), "ok"."""
+    """An archive whose next inserts go as `plan` says: "refuse" (no effect), "lose" (no reply), "ok"."""
 
     def __init__(self, archive: Archive, plan: list[str] = ()) -> None:
         self.archive, self.plan, self.appended = archive, list(plan), []
@@ -197,7 +197,7 @@ def test_a_crash_at_any_insert_and_a_restart_write_every_row_once(
 
 
 def test_two_workers_at_once_leave_every_row_once(archive, shard, ledger, request):
-    """A zombie that read its mark early inserts other, overlapping runs before, between and after the owner's."""
+    """A zombie that read its mark early inserts other, overlapping runs around the owner's."""
 
     async def main():
         zombie = Worker(archive, shard, ledger, size=1)

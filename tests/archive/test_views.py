@@ -12,7 +12,7 @@ from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 
 @pytest.fixture
 def archived(chdb, sql, chains, shard):
-    """Blocks over two days with credits, an expiry and refusals; part of them inserted twice and not merged."""
+    """Blocks over two days with credits, an expiry and refusals; a part inserted twice and not merged."""
     blocks = chains.chain(shard, [(9, 10), (6, 86_400_000)])
     expired = blocks[1].rows.slice(0, 1).to_pydict()
     blocks.append(
@@ -70,10 +70,8 @@ def test_rows_are_doubled_underneath(archived, sql, shard):
 def test_lots_and_balances(archived, sql, shard):
     expected = lots(archived)
     assert 0 in expected.values()  # one lot expired
-    assert dict(
-        ((uid, day), points)
-        for uid, day, points in sql(f"SELECT uid, expires_on, points_milli FROM lots WHERE shard = {shard}")
-    ) == dict(expected)
+    found = sql(f"SELECT uid, expires_on, points_milli FROM lots WHERE shard = {shard}")
+    assert {(uid, day): points for uid, day, points in found} == dict(expected)
     balances = {
         uid: (balance, float(points), next_expiry, count)
         for uid, balance, points, next_expiry, count in sql(
@@ -100,7 +98,7 @@ def test_points_by_expiry_month(archived, sql, chdb):
 
 
 def test_app_per_day_and_verdicts_per_day(archived, sql):
-    """The views have no shard: what this test's rows add is at least there, and sums over the views are whole."""
+    """The views have no shard: this test's rows are at least there, and sums over the views are whole."""
     expected = defaultdict(int)
     for row in rows(archived):
         expected[row["day"], row["app"], CODES[row["verdict"]]] += 1
@@ -112,6 +110,5 @@ def test_app_per_day_and_verdicts_per_day(archived, sql):
     assert {day for day, _, _ in expected} == {dt.date(2024, 9, 7), dt.date(2024, 9, 8)}
     assert sum(found.values()) == sql("SELECT uniqExact(shard, seq, row) FROM ledger_rows")[0][0]
     per_app = sql("SELECT sum(records), sum(credited), sum(points_milli) FROM app_per_day WHERE app != ''")
-    assert per_app == sql(
-        "SELECT count(), countIf(points_milli > 0), sum(points_milli) FROM entries WHERE app IN ('bus', 'metro')"
-    )
+    columns = "count(), countIf(points_milli > 0), sum(points_milli)"
+    assert per_app == sql(f"SELECT {columns} FROM entries WHERE app IN ('bus', 'metro')")
