@@ -19,6 +19,8 @@ COMMANDS = {
     "status": "stream.commands.stack:status",
     "doctor": "stream.commands.doctor:doctor",
     "worker": "stream.commands.worker:worker",
+    "query": "stream.commands.query:query",
+    "balance": "stream.commands.balance:balance",
 }
 
 

@@ -1,8 +1,10 @@
 """Wiring of a Faust worker: one app, one agent over all topics, one handler."""
 
 import gc
+import logging
 import os
 import sys
+from typing import Protocol
 
 import faust
 import structlog
@@ -29,7 +31,7 @@ def batch_app(
     app = BatchApp(
         group,
         broker=f"kafka://{settings.kafka_bootstrap}",
-        broker_credentials=_credentials(settings, principal),
+        broker_credentials=_credentials(settings, group),
         broker_check_crcs=True,
         broker_max_poll_records=None,  # whole fetches
         broker_commit_interval=1.0,
@@ -69,6 +71,35 @@ def batch_app(
     return app
 
 
+class Startable(Protocol):
+    """Something that lives as long as a worker."""
+
+    async def start(self) -> None:
+        """Begins."""
+
+    async def stop(self) -> None:
+        """Ends."""
+
+
+def run_beside(app: faust.App, other: Startable) -> None:
+    """Starts `other` with the worker and stops it with it; if it cannot start, the worker does not either."""
+
+    @app.service
+    class Beside(faust.Service):
+        async def on_start(self) -> None:
+            try:
+                await other.start()
+            except OSError as error:
+                fail(
+                    OperatorError(
+                        f"Cannot listen: {error.strerror}.", "run `points up`: it chooses a free port."
+                    )
+                )
+
+        async def on_stop(self) -> None:
+            await other.stop()
+
+
 def _credentials(settings: Settings, principal: str) -> faust.SASLCredentials:
     client = settings.kafka_client(principal)
     return faust.SASLCredentials(
@@ -80,8 +111,9 @@ def _credentials(settings: Settings, principal: str) -> faust.SASLCredentials:
 
 
 def run_worker(app: faust.App) -> None:
-    """Runs until SIGTERM; exits with 1 on any failure, because every effect is recoverable and none is skipped."""
+    """Runs until SIGTERM; exits with 1 on any failure: every effect is recoverable, and none is skipped."""
     uvloop.install()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so full collections
     # find nothing, and at the default thresholds they cost a tenth of the worker's time.
     gc.freeze()

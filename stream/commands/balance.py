@@ -1,0 +1,59 @@
+"""`points balance <uid>`: what a person has now, from the projection."""
+
+import asyncio
+import json
+
+import click
+
+
+@click.command()
+@click.argument("uid")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def balance(uid: str, as_json: bool) -> None:
+    """Show a person's points by expiry; UID is the 32 hex digits of the pseudonym."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from schemas.report import date_of_day, shanghai_day
+    from schemas.shards import UID_BYTES, shards_of
+    from sinks.ports import Doubt
+    from sinks.redis_store import RedisStore, connect
+    from stream.errors import OperatorError
+    from stream.settings import load
+
+    if len(uid) != UID_BYTES or set(uid) - set("0123456789abcdef"):
+        raise click.BadParameter(
+            "32 hex digits, such as the column uid of `points query` shows", param_hint="UID"
+        )
+    settings = load()
+    [shard] = shards_of([uid], settings.shards)
+
+    async def read() -> tuple:
+        store = RedisStore(connect(settings.redis_url))
+        try:
+            return await store.load_head(shard), (await store.read(shard, [uid], {})).persons.get(uid)
+        except Doubt as doubt:
+            raise OperatorError(
+                f"{doubt}.", "see `points status`; `points up` starts what does not run."
+            ) from doubt
+        finally:
+            await store.close()
+
+    head, person = asyncio.run(read())
+    if head is None:
+        raise OperatorError(f"Shard {shard} has no state yet.", "start the worker: `points worker intake`.")
+    today = shanghai_day(head.time_ms)
+    lots = sorted((day, points) for day, points in (person.lots.items() if person else ()) if day >= today)
+    total = sum(points for _, points in lots)
+    if as_json:
+        rows = [{"expires_on": date_of_day(d).isoformat(), "points_milli": p} for d, p in lots]
+        print(json.dumps({"uid": uid, "shard": shard, "balance_milli": total, "lots": rows}))
+        return
+    table = Table(
+        title=f"{uid}: {total / 1000:,.3f} points", caption=f"valid on {date_of_day(today)}, shard {shard}"
+    )
+    table.add_column("valid until the end of")
+    table.add_column("points", justify="right")
+    for day, points in lots:
+        table.add_row(date_of_day(day).isoformat(), f"{points / 1000:,.3f}")
+    Console().print(table)
