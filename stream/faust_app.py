@@ -24,10 +24,8 @@ class BatchApp(faust.App):
     batch_handler: Handler
 
 
-def batch_app(
-    settings: Settings, group: str, principal: str, topics: list[str], handler: Handler
-) -> BatchApp:
-    """A Faust app in consumer group `group` that feeds all fetches of `topics` to `handler`."""
+def batch_app(settings: Settings, group: str, topics: list[str], handler: Handler) -> BatchApp:
+    """A Faust app that feeds all fetches of `topics` to `handler`; `group` is its group and its Kafka user."""
     app = BatchApp(
         group,
         broker=f"kafka://{settings.kafka_bootstrap}",
