@@ -21,8 +21,7 @@ from schemas.topics import LEDGER
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
 from sinks.clickhouse.run import Archive, Mark, Run
 from stream.archive_run import ChainBroken, RunCutter
-from stream.errors import OperatorError
-from stream.faust_app import fail as end_process
+from stream.errors import OperatorError, end_process
 from stream.transport import Batch, BatchConsumer
 
 log = structlog.get_logger()

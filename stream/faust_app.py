@@ -2,8 +2,6 @@
 
 import gc
 import logging
-import os
-import sys
 from typing import Protocol
 
 import faust
@@ -11,11 +9,9 @@ import structlog
 import uvloop
 from faust.types.auth import SASLMechanism
 
-from stream.errors import OperatorError
+from stream.errors import OperatorError, end_process
 from stream.settings import Settings
 from stream.transport import BatchSchema, BatchTransport, Handler
-
-log = structlog.get_logger()
 
 
 class BatchApp(faust.App):
@@ -25,7 +21,7 @@ class BatchApp(faust.App):
 
 
 def batch_app(settings: Settings, group: str, topics: list[str], handler: Handler) -> BatchApp:
-    """A Faust app that feeds all fetches of `topics` to `handler`; `group` is its group and its Kafka user."""
+    """A Faust app that feeds all of `topics` to `handler`; `group` names its consumer group and Kafka user."""
     app = BatchApp(
         group,
         broker=f"kafka://{settings.kafka_bootstrap}",
@@ -60,7 +56,7 @@ def batch_app(settings: Settings, group: str, topics: list[str], handler: Handle
             try:
                 handler.take(batch)
             except Exception as error:  # an agent that raises is restarted by Faust, without its batch
-                fail(error)
+                end_process(error)
 
     @app.on_before_shutdown.connect
     async def stop(*_: object, **__: object) -> None:
@@ -88,7 +84,7 @@ def run_beside(app: faust.App, other: Startable) -> None:
             try:
                 await other.start()
             except OSError as error:
-                fail(
+                end_process(
                     OperatorError(
                         f"Cannot listen: {error.strerror}.", "run `points up`: it chooses a free port."
                     )
@@ -112,20 +108,9 @@ def run_worker(app: faust.App) -> None:
     """Runs until SIGTERM; exits with 1 on any failure: every effect is recoverable, and none is skipped."""
     uvloop.install()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-    # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so full collections
+    # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so collections
     # find nothing, and at the default thresholds they cost a tenth of the worker's time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()
-
-
-def fail(error: BaseException) -> None:
-    """Ends the process at once, so that nothing goes on after an error that nobody understood."""
-    if isinstance(error, OperatorError):
-        log.error("worker stopped", reason=str(error), todo=error.todo)
-    else:
-        log.error("worker stopped", reason=repr(error), exc_info=error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)

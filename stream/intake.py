@@ -9,8 +9,7 @@ from schemas.limits import BUFFERED_ROWS_MAX
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store
 from stream.cycle import Shard, run_cycle
-from stream.errors import OperatorError
-from stream.faust_app import fail
+from stream.errors import OperatorError, end_process
 from stream.recovery import Expected, recover
 from stream.transport import Batch, BatchConsumer
 
@@ -51,7 +50,7 @@ class Intake:
         for number in sorted({tp.partition for tp in tps}):
             mine = sorted(tp.topic for tp in tps if tp.partition == number)
             if mine != self._topics:
-                fail(
+                end_process(
                     OperatorError(
                         f"Shard {number} came without {sorted(set(self._topics) - set(mine))}: topics are not"
                         " partitioned alike.",
@@ -108,7 +107,7 @@ class Intake:
                 log.warning("recovering a shard", shard=number, why=str(doubt), delay_s=delay_s)
                 await asyncio.sleep(delay_s)
             except Exception as error:
-                fail(error)
+                end_process(error)
             finally:
                 await self._drop(number)
 

@@ -1,9 +1,9 @@
 """Batch transport: a Faust agent receives whole fetches instead of single records.
 
-Faust spends 57 us on each message it delivers (four asyncio tasks in `wait_first`), whatever the message is. So
-one message carries one fetch of one partition. Faust's acknowledgements are not used (it acknowledges what
-failed, and forgets what was acknowledged at a rebalance): positions belong to the `Handler`, which stores them
-with the effects; the offset committed to Kafka is only a hint for lag tools.
+Faust spends 57 us on each message it delivers (four asyncio tasks in `wait_first`), whatever the message is.
+So one message carries one fetch of one partition. Faust's acknowledgements are not used (it acknowledges what
+failed, and forgets what was acknowledged at a rebalance): positions belong to the `Handler`, which stores
+them with the effects; the offset committed to Kafka is only a hint for lag tools.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
+
+from stream.errors import OperatorError, end_process
 
 
 class Batch(NamedTuple):
@@ -36,7 +38,7 @@ class Handler(Protocol):
         """Whether to deliver from this partition now: False while it recovers or its buffer is full."""
 
     async def assigned(self, tps: set[TP], consumer: "BatchConsumer") -> None:
-        """The whole new assignment. Nothing is delivered of a partition before `consumer.seek_to` placed it."""
+        """The whole new assignment. Nothing of a partition is delivered before `consumer.seek_to` placed it."""
 
     async def revoked(self, tps: set[TP]) -> None:
         """These partitions may already belong to another worker."""
@@ -49,10 +51,6 @@ class Handler(Protocol):
 
     def position(self, tp: TP) -> int | None:
         """The next offset whose effect is not stored yet; None if not known."""
-
-
-class SourceTruncated(RuntimeError):
-    """Records were deleted before they were read: the topic's retention is shorter than the outage was."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -119,11 +117,14 @@ class BatchConsumer(driver.Consumer):
             yield tp, _message(tp, batch._replace(more=last_of_shard[tp.partition] != tp), generation)
 
     async def _check_gap(self, tp: TP, first: int) -> None:
-        """A gap is legal where transactions ended or were aborted, and a loss where the log begins after it."""
+        """A gap is legal where transactions ended or were aborted, and a loss where the log begins later."""
         start = (await self.earliest_offsets(tp))[tp]
         if start > first:
-            raise SourceTruncated(
-                f"{tp.topic}/{tp.partition}: offsets {first} to {start - 1} were deleted unread"
+            end_process(
+                OperatorError(
+                    f"{tp.topic}/{tp.partition}: offsets {first} to {start - 1} were deleted before they were read.",
+                    "nothing here can bring them back: see docs/runbook.md, records deleted unread.",
+                )
             )
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
