@@ -94,14 +94,19 @@ class ReadOnlyArchive:
     def _open(self) -> Any:
         if self._connection is None:
             connection = chdb.connect(str(self._folder.resolve()))
-            connection.query(f"USE {CHDB_DATABASE}")
-            if not self._refused_functions:
-                listed = connection.query("SELECT lower(name) FROM system.table_functions", "TSV").bytes()
-                self._refused_functions = set(listed.decode().split()) - _HARMLESS_TABLE_FUNCTIONS
-            limits = ", ".join(f"{name} = '{value}'" for name, value in _LIMITS.items())
-            connection.query(f"SET {limits}")
-            self._connection = connection
+            try:
+                self._prepare(connection)
+            except Exception:
+                connection.close()
+                raise
+            self._connection = connection  # not before it is read-only
         return self._connection
+
+    def _prepare(self, connection: Any) -> None:
+        connection.query(f"USE {CHDB_DATABASE}")
+        listed = connection.query("SELECT lower(name) FROM system.table_functions", "TSV").bytes()
+        self._refused_functions = set(listed.decode().split()) - _HARMLESS_TABLE_FUNCTIONS
+        connection.query("SET " + ", ".join(f"{name} = '{value}'" for name, value in _LIMITS.items()))
 
 
 def checked(sql: str, refused_functions: set[str]) -> list[_Token]:

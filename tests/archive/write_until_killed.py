@@ -1,0 +1,29 @@
+"""Run as a process, to be killed: archives the ledger in a file, and says before each insert that it begins.
+
+Usage: write_until_killed.py LEDGER DSN. LEDGER is a pickled list of (value, headers), by block of shard 0.
+"""
+
+import pickle
+import sys
+
+from schemas.block import decode_block
+from sinks.clickhouse.archive import ClickHouseArchive
+from stream.archive_run import RunCutter
+
+
+def main(ledger_file: str, dsn: str) -> None:
+    with open(ledger_file, "rb") as file:
+        ledger = pickle.load(file)
+    archive = ClickHouseArchive(dsn)
+    mark = archive.high_water(0)
+    cutter = RunCutter(0, mark)
+    runs = []
+    for offset in range(cutter.start, len(ledger)):
+        runs += cutter.push(decode_block(*ledger[offset]), offset)
+    for run in filter(None, [*runs, cutter.flush()]):
+        print("insert", run.first_seq, flush=True)
+        mark = archive.append(run, mark)
+    print("done", mark.seq, flush=True)
+
+
+main(*sys.argv[1:])
