@@ -29,6 +29,7 @@ class Intake:
         self._arrived: dict[int, asyncio.Event] = {}
         self._stopping = False
         self._consumer: BatchConsumer | None = None
+        self._seek: asyncio.Future | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -91,7 +92,7 @@ class Intake:
             log.warning(
                 "a delivery was lost on its way: fetching it again", topic=tp.topic, shard=tp.partition
             )
-            asyncio.ensure_future(self._consumer.seek_to({tp: shard.buffer.next_of(batch.topic)}))
+            self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: shard.buffer.next_of(batch.topic)}))
 
     async def _run(self, number: int) -> None:
         failures = 0
@@ -124,7 +125,10 @@ class Intake:
         while not self._stopping:
             if not shard.buffer.rows():
                 arrived.clear()
-                await arrived.wait()
+                if shard.publishing:
+                    await shard.publishing  # with nothing else to do: a failure must not wait for more records
+                if not (arrived.is_set() or shard.buffer.rows()):
+                    await arrived.wait()
                 continue
             await run_cycle(shard, self._store, self._ledger, self._publisher)
         if shard.publishing:
