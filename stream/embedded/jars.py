@@ -100,9 +100,11 @@ def _download_error(artifact, cache: Path, error: Exception) -> OperatorError:
     """jgo raises whatever its HTTP library does, and all of that is an OSError without a number."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
         return folder.folder_error(cache, error)
-    reason = "Maven Central cannot be reached" if isinstance(error, OSError) else error
+    reason = error
+    if isinstance(error, OSError):
+        reason = f"Maven Central cannot be reached ({type(error).__name__})"
     return OperatorError(
         f"Kafka's {artifact.filename} cannot be downloaded: {reason}.",
-        "let this machine reach Maven Central (HTTPS_PROXY is honoured) and run `points up` again, or copy "
-        f"{cache} from a machine where it ran once. What was downloaded already is kept.",
+        "let it reach Maven Central (HTTPS_PROXY and REQUESTS_CA_BUNDLE are honoured) and run `points up`, "
+        f"or copy {cache} from a machine where it ran once. What was downloaded already is kept.",
     )

@@ -23,9 +23,11 @@ STOP_TIMEOUT_S = 30.0
 FORMAT_TIMEOUT_S = 120.0
 START_ATTEMPTS = 3
 
-# Serial collection: broker, workers and Redis share the cores, a parallel collector would take all of them.
+# Measured on 2 cores, 2.5 million records in and out: without the optimising compiler the broker is up with
+# 2.9 s of CPU instead of 4.3, and then takes no more per record; the collectors do not differ.
 JAVA_FLAGS = (
     "-Xmx512m",
+    "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",

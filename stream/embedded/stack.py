@@ -58,6 +58,7 @@ def up(
         folder.prepare(home)
         with folder.locked(home / "run" / "stack.lock"):
             stack = _remembered_or_new(home, apps, env)
+            settings_module.from_stack(stack, home, env)  # a contradiction is told before anything starts
             kafka.ensure_running(home, stack, progress)
             redis.ensure_running(home, stack, progress)
             settings = settings_module.from_stack(stack, home, env)

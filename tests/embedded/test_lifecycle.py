@@ -218,6 +218,13 @@ def test_damaged_log_folder_is_told_before_kafka_is_started(home: Path, content:
         meta.write_text(kept)
 
 
+def test_settings_that_contradict_the_stack_start_nothing(home: Path) -> None:
+    down(home)
+    with pytest.raises(OperatorError, match="POINTS_SHARDS"):
+        stack.up(home, APPS, env={"POINTS_SHARDS": "8"})
+    assert set(pids(home).values()) == {None}
+
+
 def test_data_without_its_passwords_is_told(home: Path) -> None:
     down(home)
     path = stack_file.stack_path(home)
