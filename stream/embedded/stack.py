@@ -64,6 +64,8 @@ def up(
             settings = settings_module.from_stack(stack, home, env)
             set_up_platform(settings, apps, progress)
     except OSError as error:
+        if error.errno is None:  # a time-out of the network: no file is to blame
+            raise
         raise folder.folder_error(home, error) from error
     return settings
 
