@@ -1,0 +1,97 @@
+"""The drain: workers are started on full topics, and the time is taken until the last row is archived."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from loadtest.bench.processes import Workers
+from sinks.redis_store import RedisStore, connect
+from stream.commands.query import ask, endpoint_of
+from stream.errors import OperatorError
+from stream.settings import Settings
+
+STALL_TIMEOUT_S = 60.0
+LOOK_S = 0.05
+
+
+class Drained(NamedTuple):
+    """Seconds from the first fetch until Redis had the last record, and until the archive had its row; CPU
+    seconds of the whole span, by kind of process."""
+
+    decided_s: float
+    archived_s: float
+    cpu_s: dict[str, float]
+
+
+async def drain(
+    settings: Settings,
+    workers: Workers,
+    ends: dict[tuple[str, int], int],
+    intake_workers: int,
+    on_progress: Callable[[int], None],
+) -> Drained:
+    """Starts the archive worker, then the intake workers, and returns when both have done everything.
+
+    `ends`: the end of every partition of the intake topics; all of them begin at 0.
+    """
+    records = sum(ends.values())
+    store = RedisStore(connect(settings.redis_url))
+
+    async def shards_ready() -> int:
+        heads = [await store.load_head(shard) for shard in range(settings.shards)]
+        return sum(head is not None for head in heads)
+
+    async def decided() -> int:
+        heads = [await store.load_head(shard) for shard in range(settings.shards)]
+        return sum(sum(head.positions.values()) for head in heads if head)
+
+    async def archived() -> int:
+        return _archived_rows(settings)
+
+    try:
+        workers.start("archive", "stream.cli", "worker", "archive")
+        await _reach(settings.shards, archived, workers, "archive")  # the genesis rows
+        for number in range(1, intake_workers + 1):
+            workers.start(f"intake-{number}", "stream.cli", "worker", "intake")
+        # A shard's first head is written at the end of its recovery, just before its first fetch.
+        await _reach(1, shards_ready, workers, "intake-1")
+        began_s, cpu_s = time.monotonic(), workers.cpu_s()
+        await _reach(records, decided, workers, "intake-1", on_progress)
+        decided_s = time.monotonic() - began_s
+        await _reach(records + settings.shards, archived, workers, "archive")
+        archived_s = time.monotonic() - began_s
+        used_s = {kind: at_end_s - cpu_s[kind] for kind, at_end_s in workers.cpu_s().items()}
+    finally:
+        await store.close()
+    return Drained(decided_s, archived_s, used_s)
+
+
+async def _reach(
+    goal: int,
+    count: Callable[[], Awaitable[int]],
+    workers: Workers,
+    name: str,
+    on_progress: Callable[[int], None] = lambda reached: None,
+) -> None:
+    """Waits until `count` is at `goal`. Raises OperatorError if it does not change for a long time."""
+    reached, deadline_s = -1, 0.0
+    while (now := await count()) < goal:
+        workers.check()
+        if now != reached:
+            reached, deadline_s = now, time.monotonic() + STALL_TIMEOUT_S
+            on_progress(reached)
+        elif time.monotonic() > deadline_s:
+            raise workers.failure(name, f"is at {reached:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
+        await asyncio.sleep(LOOK_S)
+    on_progress(goal)
+
+
+def _archived_rows(settings: Settings) -> int:
+    """Rows in the archive's table, by its own count; 0 while the archive worker starts."""
+    try:
+        body, _ = ask(endpoint_of(settings), "SELECT count() FROM ledger_rows", "JSONCompact")
+    except OperatorError:
+        return 0
+    return int(json.loads(body)["data"][0][0])

@@ -1,0 +1,80 @@
+"""The plain agent's turn: its own user, rights and topic on the same stack; the same records; its balances
+compared with the known totals."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import redis
+from confluent_kafka.admin import (
+    AclBinding,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    UserScramCredentialUpsertion,
+)
+
+from loadtest.bench.peer import BALANCES, GROUP, PRINCIPAL, TOPIC
+from loadtest.bench.preload import preload
+from loadtest.bench.processes import Workers
+from loadtest.bench.reports import APPS, Load
+from stream.embedded.stack_file import new_secret
+from stream.platform_setup import READ, REQUEST_TIMEOUT_S, SCRAM_ITERATIONS, SCRAM_MECHANISMS
+from stream.settings import PASSWORD_PREFIX, Settings
+
+TIMEOUT_S = 120.0
+
+
+class PeerRun(NamedTuple):
+    """What the plain agent took from its first record to its last, and what is wrong with its balances."""
+
+    seconds: float
+    cpu_s: float
+    differences: list[str]
+
+
+def run_peer(settings: Settings, workers: Workers, load: Load, on_sent: Callable[[int], None]) -> PeerRun:
+    """Sends the load to the plain agent's topic, then lets the agent take it. Raises OperatorError."""
+    password = new_secret()
+    _set_up(settings, password)
+    preload(settings, load.records(), dict.fromkeys(APPS, ("admin", TOPIC)), on_sent)
+    variable = PASSWORD_PREFIX + PRINCIPAL.upper().replace("-", "_")
+    workers.start("peer", "loadtest.bench.peer", str(len(load)), **{variable: password})
+    said = json.loads(workers.last_words("peer", TIMEOUT_S))
+    return PeerRun(said["seconds"], said["cpu_s"], _differences(settings, load))
+
+
+def _set_up(settings: Settings, password: str) -> None:
+    admin = AdminClient({**settings.librdkafka("admin"), "log_level": 0})
+    scram = ScramCredentialInfo(SCRAM_MECHANISMS[settings.kafka_sasl_mechanism], SCRAM_ITERATIONS)
+    literal, allow = ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+    rights = [
+        AclBinding(kind, name, literal, f"User:{PRINCIPAL}", "*", READ, allow)
+        for kind, name in ((ResourceType.TOPIC, TOPIC), (ResourceType.GROUP, GROUP))
+    ]
+    answers = [
+        admin.alter_user_scram_credentials(
+            [UserScramCredentialUpsertion(PRINCIPAL, scram, password.encode())],
+            request_timeout=REQUEST_TIMEOUT_S,
+        ),
+        admin.create_acls(rights, request_timeout=REQUEST_TIMEOUT_S),
+        admin.create_topics(
+            [NewTopic(TOPIC, num_partitions=settings.shards)], operation_timeout=REQUEST_TIMEOUT_S
+        ),
+    ]
+    for answer in answers:
+        for future in answer.values():
+            future.result()
+
+
+def _differences(settings: Settings, load: Load) -> list[str]:
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=30) as client:
+        balances = {uid.decode(): int(milli) for uid, milli in client.hgetall(BALANCES).items()}
+    expected = load.totals().balances_milli
+    if balances == expected:
+        return []
+    had, must = sum(balances.values()), sum(expected.values())
+    return [f"the plain agent has {had}/1000 points in all, but must have {must}/1000"]

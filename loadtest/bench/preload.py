@@ -1,0 +1,96 @@
+"""Fills topics before anything is measured, as apps would: their own credentials, idempotent, lz4."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as Partition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from loadtest.bench.reports import Record
+from stream.errors import OperatorError
+from stream.settings import Settings
+
+STEP_RECORDS = 2_000
+FULL_TIMEOUT_S = 60.0
+FLUSH_TIMEOUT_S = 60.0
+_LOOK_AT_LOG = "look into the broker's log in the folder of the bench, then run the bench again."
+
+
+def preload(
+    settings: Settings,
+    records: Iterable[Record],
+    destinations: dict[str, tuple[str, str]],
+    on_sent: Callable[[int], None],
+) -> None:
+    """Sends all records, those of an app to `destinations[app]`: (principal, topic).
+
+    Raises OperatorError if the broker refuses a record or does not take it in time.
+    """
+    failures: list[KafkaError] = []
+    producers = {
+        principal: _producer(settings, principal, failures)
+        for principal in {principal for principal, _ in destinations.values()}
+    }
+    routes = {app: (producers[principal], topic) for app, (principal, topic) in destinations.items()}
+    for number, (app, key, value) in enumerate(records, 1):
+        _send(*routes[app], key, value)
+        if number % STEP_RECORDS == 0:
+            for producer in producers.values():
+                producer.poll(0)
+            _refuse(failures)
+            on_sent(STEP_RECORDS)
+    for producer in producers.values():
+        if left := producer.flush(FLUSH_TIMEOUT_S):
+            raise OperatorError(
+                f"Kafka did not take {left} records in {FLUSH_TIMEOUT_S:.0f} s.", _LOOK_AT_LOG
+            )
+    _refuse(failures)
+
+
+def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The end of every partition of these topics, by (topic, partition)."""
+    admin = AdminClient({**settings.librdkafka("admin"), "log_level": 0})
+    asked = {Partition(topic, p): OffsetSpec.latest() for topic in topics for p in range(settings.shards)}
+    answers = admin.list_offsets(asked, request_timeout=30)
+    return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
+
+
+def _producer(settings: Settings, principal: str, failures: list[KafkaError]) -> Producer:
+    def on_delivery(error: KafkaError | None, _: Message) -> None:
+        failures.append(error)
+
+    return Producer(
+        {
+            **settings.librdkafka(principal),
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "delivery.report.only.error": True,
+            "on_delivery": on_delivery,
+        }
+    )
+
+
+def _send(producer: Producer, topic: str, key: str, value: bytes) -> None:
+    deadline_s = time.monotonic() + FULL_TIMEOUT_S
+    while True:
+        try:
+            producer.produce(topic, value, key)
+        except BufferError as error:
+            if time.monotonic() > deadline_s:
+                raise OperatorError(
+                    f"Kafka took nothing for {FULL_TIMEOUT_S:.0f} s.", _LOOK_AT_LOG
+                ) from error
+            producer.poll(0.1)
+        except KafkaException as error:
+            raise OperatorError(f"Kafka refused a record: {error.args[0].str()}.", _LOOK_AT_LOG) from error
+        else:
+            return
+
+
+def _refuse(failures: list[KafkaError]) -> None:
+    if failures:
+        raise OperatorError(f"Kafka refused a record: {failures[0].str()}.", _LOOK_AT_LOG)

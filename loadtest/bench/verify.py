@@ -1,0 +1,83 @@
+"""Whether the ledger, Redis and the archive hold the totals that the load must lead to."""
+
+import json
+from collections import Counter
+
+import numpy as np
+
+from loadtest.bench.reports import Totals
+from schemas.state import ZERO_HASH
+from schemas.verdicts import CODES, Verdict
+from sinks.kafka_ledger import KafkaLedger
+from sinks.redis_store import RedisStore, connect
+from stream.commands.query import ask, endpoint_of
+from stream.settings import Settings
+
+_ARCHIVED = """
+SELECT verdict, count(), sum(reduction_mg), sum(points_milli) FROM entries WHERE verdict != 'genesis'
+GROUP BY verdict
+"""
+Sums = tuple[dict[str, int], int, int]  # records by verdict, reduction_mg, points_milli
+
+
+async def differences(settings: Settings, expected: Totals) -> list[str]:
+    """What any part says otherwise, one sentence each; empty if all is as it must be."""
+    wanted = ({k: n for k, n in expected.verdicts.items() if n}, expected.reduction_mg, expected.points_milli)
+    found = [
+        f"{part} has {sums}, but must have {wanted}"
+        for part, sums in (
+            ("the ledger", await _ledger_sums(settings)),
+            ("the archive", _archive_sums(settings)),
+        )
+        if sums != wanted
+    ]
+    balances = await _balances(settings)
+    wrong = [
+        uid
+        for uid in expected.balances_milli.keys() | balances.keys()
+        if balances.get(uid, 0) != expected.balances_milli.get(uid, 0)
+    ]
+    if wrong:
+        uid = min(wrong)
+        found.append(
+            f"Redis has {len(wrong):,} wrong balances: {uid} has {balances.get(uid, 0)}/1000 points, but "
+            f"must have {expected.balances_milli.get(uid, 0)}/1000"
+        )
+    return found
+
+
+async def _ledger_sums(settings: Settings) -> Sums:
+    ledger = KafkaLedger(settings.kafka_client("admin"))
+    codes = np.zeros(256, np.int64)
+    reduction_mg = points_milli = 0
+    for shard in range(settings.shards):
+        head = ZERO_HASH
+        async for _, block in ledger.read(shard, 0, await ledger.end(shard)):
+            if block.prev != head:
+                continue  # of a worker that had lost its shard: no reader accepts it
+            head = block.hash
+            codes += np.bincount(block.rows.column("verdict"), minlength=256)
+            reduction_mg += block.rows.column("reduction_mg").sum().as_py()
+            points_milli += block.rows.column("points_milli").sum().as_py()
+    codes[Verdict.GENESIS] = 0
+    return {CODES[code]: int(codes[code]) for code in np.flatnonzero(codes)}, reduction_mg, points_milli
+
+
+def _archive_sums(settings: Settings) -> Sums:
+    body, _ = ask(endpoint_of(settings), _ARCHIVED, "JSONCompact")
+    totals: Counter[str] = Counter()
+    verdicts: dict[str, int] = {}
+    for verdict, records, reduction_mg, points_milli in json.loads(body)["data"]:
+        verdicts[verdict] = int(records)
+        totals["reduction_mg"] += int(reduction_mg)
+        totals["points_milli"] += int(points_milli)
+    return verdicts, totals["reduction_mg"], totals["points_milli"]
+
+
+async def _balances(settings: Settings) -> dict[str, int]:
+    store = RedisStore(connect(settings.redis_url))
+    try:
+        persons = [await store.persons(shard) for shard in range(settings.shards)]
+    finally:
+        await store.close()
+    return {uid: person.balance_milli() for part in persons for uid, person in part.items()}
