@@ -115,6 +115,6 @@ def _show(answer: dict) -> None:
 
 
 def _cell(value: object) -> Text:
-    if isinstance(value, str):
-        return Text(value)
-    return Text(json.dumps(value, ensure_ascii=False))
+    """A value as text. Control characters are escaped: what an app sent must not steer a terminal."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return Text("".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text))

@@ -43,7 +43,11 @@ def test_a_row_carries_everything_that_the_block_says(chdb, sql, chains, shard):
     assert (first["row"], second["row"], second["offset"]) == (0, 1, 1001)
     assert (second["app"], second["topic"], second["verdict"]) == ("metro", "intake.metro", "credited")
     assert second["partition"] == shard
-    assert (second["block_hash"], second["block_rows"], second["ledger_offset"]) == (blocks[1].hash, 2, 1)
+    assert (second["block_hash"], second["block_rows"], second["ledger_offset"]) == (
+        blocks[1].hash.hex(),
+        2,
+        1,
+    )
     assert second["rules"] == "1:abcdef"
     assert second["points_milli"] == 1001
     assert second["expires_on"] == dt.date(2024, 9, 7) + dt.timedelta(days=701)

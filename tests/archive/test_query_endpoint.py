@@ -276,6 +276,8 @@ def test_points_query(reader, url, monkeypatch, chdb, chains, shard):
         ] == '0,0,"genesis","碳积分"'
         wide = await asyncio.to_thread(run, f"SELECT * FROM entries WHERE shard = {shard} LIMIT 1")
         assert "genesis" in wide.output
+        steering = await asyncio.to_thread(run, "SELECT 'a\\x1b[2Jb' AS x")
+        assert "a\\u001b[2Jb" in steering.output
         error = (await asyncio.to_thread(run, "SELECT * FROM nothing")).exception
         assert isinstance(error, OperatorError)
         assert "UNKNOWN_TABLE" in error.message

@@ -1,7 +1,7 @@
 -- All views read `entries`, which is right whether or not duplicate rows were merged. A row and its duplicate
 -- are always in the same partition, so FINAL need not compare months with each other.
 CREATE OR REPLACE VIEW entries AS
-SELECT *, shard AS partition
+SELECT * REPLACE (lower(hex(block_hash)) AS block_hash), shard AS partition
 FROM ledger_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
