@@ -26,8 +26,8 @@ class OperatorError(Exception):
 def end_process(error: BaseException) -> None:
     """Ends a worker at once with exit code 1, so that nothing goes on after an error that nobody understood.
 
-    Not by an exception: Faust would restart the agent, without the batch that it had in hand. Whatever was half
-    done is settled by the recovery of whoever takes the shards over.
+    Not by an exception: Faust would restart the agent, without the batch that it had in hand. Whatever was
+    half done is settled by the recovery of whoever takes the shards over.
     """
     if isinstance(error, OperatorError):
         log.error("worker stopped", reason=error.message, todo=error.todo)

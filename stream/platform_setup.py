@@ -22,8 +22,10 @@ from confluent_kafka.admin import (
 )
 
 from schemas import topics
+from schemas.block import BlockError
 from schemas.rules import RulesError, load_rules
 from sinks.kafka_ledger import KafkaLedger
+from sinks.ports import Doubt
 from stream.errors import OperatorError
 from stream.genesis import write_genesis
 from stream.settings import Settings
@@ -88,6 +90,11 @@ async def _write_genesis(settings: Settings) -> None:
     ledger = KafkaLedger(settings.kafka_client("admin"))
     try:
         await write_genesis(ledger, settings.platform_id, settings.shards, settings.simulated_clock)
+    except (Doubt, BlockError) as error:
+        raise OperatorError(
+            f"The ledger's first blocks could not be written: {error}.",
+            "repeat `points up`; if it fails again, look into the broker's log (see `points status`).",
+        ) from error
     finally:
         await ledger.close()
 

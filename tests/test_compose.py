@@ -127,3 +127,7 @@ def test_kafka_lets_nobody_in_without_log_in_and_right() -> None:
 def test_redis_keeps_everything() -> None:
     lines = COMPOSE["configs"]["redis"]["content"].splitlines()
     assert {"appendonly yes", "maxmemory-policy noeviction", "set-max-intset-entries 8192"} <= set(lines)
+
+
+def test_a_filled_in_env_file_cannot_be_committed() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
