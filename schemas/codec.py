@@ -3,6 +3,7 @@
 `read_reports` never raises on data: what is not a report comes back as a `Refusal`.
 """
 
+import difflib
 import hashlib
 import re
 from typing import NamedTuple
@@ -33,12 +34,15 @@ FORBIDDEN_KINDS = frozenset(
 )
 
 _decoder = msgspec.json.Decoder(Report)
+FIELDS = ("kind", *Report.__struct_fields__)
 _whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 # The fields that most reports carry, of a whole chunk, in one match; the rarer ones send it to the slow path.
 _CHECKED_TOGETHER = "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})?\n"
 _chunk = re.compile(f"(?:{_CHECKED_TOGETHER.format(**PATTERNS)})*+")
 _many_digits = re.compile("[0-9]{11}")  # no phone or ID number has fewer in a row
-_plain_field = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+# Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same
+# bytes must get the same verdict in every run.
+NESTED_MAX = 256
 
 
 class Refusal(NamedTuple):
@@ -49,7 +53,7 @@ class Refusal(NamedTuple):
 
 
 def read_reports(values: list[bytes]) -> tuple[list[Report | Refusal], list[int]]:
-    """One `Report` or `Refusal` for each value, in order; and the reports' `occurred_at` in ms (0 elsewhere)."""
+    """One `Report` or `Refusal` for each value, in order; and the reports' `occurred_at` in ms (else 0)."""
     items: list[Report | Refusal] = []
     occurred_ms: list[int] = []
     for start in range(0, len(values), CHUNK_RECORDS):
@@ -95,13 +99,17 @@ def _read_chunk(values: list[bytes]) -> list[Report] | None:
         or r.evidence_tier is not UNSET
         for r in reports
     )
-    if rare or _chunk.fullmatch(text) is None or _many_digits_in_names(reports):
+    # One line a report: a name with a newline in it could pass for two lines that both look right.
+    one_line_each = text.count("\n") == len(reports)
+    if rare or not one_line_each or _chunk.fullmatch(text) is None or _many_digits_in_names(reports):
         return None
     return reports
 
 
 def _many_digits_in_names(reports: list[Report]) -> bool:
-    names = " ".join([f"{r.report_id} {'' if r.source_txn is UNSET else r.source_txn}" for r in reports])
+    names = " ".join(
+        [f"{r.report_id} {r.methodology} {'' if r.source_txn is UNSET else r.source_txn}" for r in reports]
+    )
     return _many_digits.search(names) is not None
 
 
@@ -125,12 +133,19 @@ def read_report(value: bytes) -> Report | Refusal:
         return Refusal(
             Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}; sha256 {digest}"
         )
+    report, error = None, None
     try:
         report = _decoder.decode(value)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as caught:
+        error = caught
+    if (error or report.evidence is not UNSET) and value.count(b"{") + value.count(b"[") > NESTED_MAX:
+        return Refusal(Verdict.MALFORMED, f"record: at most {NESTED_MAX} objects and arrays")
+    if isinstance(error, msgspec.ValidationError):
         return _refusal(value, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Refusal(Verdict.MALFORMED, f"record: not JSON: {error}"[:200])
+    if isinstance(error, msgspec.DecodeError):
+        return Refusal(Verdict.MALFORMED, f"record: not JSON: {error}")
+    if error:
+        return Refusal(Verdict.MALFORMED, "record: not UTF-8")
     return _fault(report) or report
 
 
@@ -138,24 +153,31 @@ def _refusal(value: bytes, message: str) -> Refusal:
     """Names the verdict of a record that may be JSON, but is no report."""
     try:
         envelope = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return Refusal(Verdict.MALFORMED, "record: not JSON")
     if isinstance(envelope, dict):
         version, kind = envelope.get("version"), envelope.get("kind")
         if type(version) is int and version != VERSION:
             return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: must be {VERSION}")
         if isinstance(kind, str) and kind in FORBIDDEN_KINDS:
+            if holds_personal_data([json_text(value)]):
+                return Refusal(Verdict.PERSONAL_DATA, "record: holds an ID or phone number")
             return Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {kind}")
     return Refusal(Verdict.MALFORMED, _without_values(message))
 
 
+def json_text(value: bytes) -> str:
+    """A record's bytes as text to search; digits and quotes stay what they are, whatever the rest is."""
+    return value.decode("latin-1")
+
+
 def _without_values(message: str) -> str:
-    """msgspec's message in our form, field first; a name or value that the app chose is not repeated."""
+    """msgspec's message in our form, field first; no name and no value that the app chose is repeated."""
     rule, _, path = message.partition(" - at `$")
     field = path.rstrip("`").lstrip(".") or "record"
     if rule.startswith("Object contains unknown field"):
-        name = rule.split("`")[1]
-        rule = f"unknown field {name}" if _plain_field.fullmatch(name) else "unknown field"
+        near = difflib.get_close_matches(rule.split("`")[1], FIELDS, 1, cutoff=0.75)
+        rule = f"unknown field; is {near[0]} meant?" if near else "unknown field"
     elif rule.startswith("Invalid enum value"):
         field, rule = "activity", "unknown unit"
     elif rule.startswith("Invalid value"):
@@ -170,13 +192,23 @@ def _fault(report: Report) -> Refusal | None:
             return Refusal(Verdict.MALFORMED, f"{name}: must match {PATTERNS[name]}")
     if report.report_id[:8] != _compact_day(to_ms(report.occurred_at)):
         return Refusal(Verdict.MALFORMED, "report_id: must start with the Asia/Shanghai day of occurred_at")
-    evidence = "" if report.evidence is UNSET else bytes(report.evidence).decode()
-    if len(evidence.encode()) > EVIDENCE_BYTES_MAX:
+    evidence = b"" if report.evidence is UNSET else bytes(report.evidence)
+    if len(evidence) > EVIDENCE_BYTES_MAX:
         return Refusal(Verdict.MALFORMED, f"evidence: at most {EVIDENCE_BYTES_MAX} bytes")
-    for name in ("report_id", "source_txn", "scene_id", "evidence_tier"):
+    if not _is_utf8(evidence):  # msgspec passes over an opaque value without looking into its strings
+        return Refusal(Verdict.MALFORMED, "evidence: not UTF-8")
+    for name in ("report_id", "methodology", "source_txn", "scene_id", "evidence_tier"):
         text = getattr(report, name)
         if text is not UNSET and holds_personal_data([text]):
             return Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
-    if evidence and holds_personal_data([evidence]):
+    if evidence and holds_personal_data([json_text(evidence)]):
         return Refusal(Verdict.PERSONAL_DATA, "evidence: holds an ID or phone number")
     return None
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -62,7 +62,9 @@ class Report(Struct, tag_field="kind", tag="report", forbid_unknown_fields=True,
     report_id: _field("report_id", "the app's own; starts with the behaviour's Shanghai day; unique for ever")
     methodology: _field("methodology", "id of a 方法学, such as SZ-METRO")
     occurred_at: Instant
-    activity: Annotated[dict[Unit, Amount], Meta(min_length=1, max_length=1, description="in the methodology's unit")]
+    activity: Annotated[
+        dict[Unit, Amount], Meta(min_length=1, max_length=1, description="in the methodology's unit")
+    ]
     ended_at: Instant | UnsetType = UNSET
     source_txn: _field("source_txn", "the operator's own transaction, such as a gate's") | UnsetType = UNSET
     scene_id: _field("scene_id", "id of a 碳普惠场景") | UnsetType = UNSET
@@ -72,8 +74,6 @@ class Report(Struct, tag_field="kind", tag="report", forbid_unknown_fields=True,
     other_mechanism: bool | UnsetType = UNSET
     claimed_reduction_g: Amount | UnsetType = UNSET
     evidence: msgspec.Raw | UnsetType = UNSET
-
-
 
 
 def to_ms(instant: dt.datetime) -> int:

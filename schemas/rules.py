@@ -1,7 +1,8 @@
 """Rules as data: the regulation's validity, registered apps, methodologies and the exchange rule.
 
 Loaded from TOML (schemas/rules_data, or a folder of the operator's), checked whole before anything uses them.
-Everything is effective-dated by the behaviour's Asia/Shanghai day, so that a replay decides as the first run did.
+Everything is effective-dated by the behaviour's Asia/Shanghai day, so that a replay decides as the first run
+did.
 """
 
 import calendar

@@ -9,8 +9,8 @@ ZERO_HASH = bytes(32)
 class Person(Struct, array_like=True, gc=False):
     """One person's points. MessagePack, about 20 bytes for one lot.
 
-    `lots`: points in 1/1000 by the last valid day (Asia/Shanghai, days since 1970-01-01); never zero or less.
-    `used_caps`: points in 1/1000 counted against the cap of a behaviour day, while reports of it may still come.
+    `lots`: points in 1/1000 by last valid day (Asia/Shanghai, days since 1970-01-01); always above zero.
+    `used_caps`: points in 1/1000 counted against the cap of a behaviour day, while reports of it may come.
     """
 
     lots: dict[int, int] = msgspec.field(default_factory=dict)
@@ -24,8 +24,8 @@ class Person(Struct, array_like=True, gc=False):
 class Head(Struct, frozen=True):
     """Where a shard stands: everything the next cycle's decision needs beside the persons.
 
-    `time_ms` is the shard's time (the largest broker timestamp plus clock offset); `positions` the next offset
-    of each source topic; `ledger_next` the ledger offset after the head block; every block at a ledger offset
+    `time_ms` is the shard's time (largest broker timestamp plus clock offset); `positions` the next offset of
+    each source topic; `ledger_next` the ledger offset after the head block; every block at a ledger offset
     below `published_to` has its outcomes on Kafka.
     """
 
@@ -41,8 +41,8 @@ class Head(Struct, frozen=True):
 class Change(Struct):
     """What one block does to a shard's state: `prev` -> `head`, or nothing.
 
-    `persons`: new values; `members`: dedupe members to add, by generation (day); `retired_days`: generations to
-    drop, because every id of them is too late for ever.
+    `persons`: new values; `members`: dedupe members to add, by generation (day); `retired_days`: generations
+    to drop, because every id of them is too late for ever.
     """
 
     shard: int
