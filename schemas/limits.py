@@ -21,7 +21,10 @@ BUFFERED_ROWS_MAX = 2 * CYCLE_ROWS_MAX  # beyond this the shard's sources wait: 
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # clocks of gates and phones differ by minutes, not by more
 BROKER_AHEAD_MS_MAX = 60 * 60 * 1000  # a broker this far ahead of the worker would move shard time for good
 LATE_WINDOW_DAYS = 9  # Beijing's MaaS makes transit records two days late, claimable for seven (2 + 7)
+CLOCK_YEAR_MAX = 9_900  # of a simulated clock: a lot issued then still expires on a date that can be counted
 VALIDITY_YEARS_MAX = 10  # 深圳市碳普惠管理办法 Art. 22
+
+assert CLOCK_YEAR_MAX + VALIDITY_YEARS_MAX < 9_999
 
 # --- the archive ----------------------------------------------------------------------------------------
 ARCHIVE_RUN_ROWS_MIN = 50_000  # an insert costs 1.7 us a row in 50,000-row blocks, 5 us in 4,000-row blocks

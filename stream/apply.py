@@ -1,4 +1,4 @@
-"""The only maker of states: (block, state before) -> change. Pure; used live, in recovery, rebuild and audit."""
+"""The only maker of states: (block, state before) -> change. Pure; live, recovery and rebuild all use it."""
 
 import numpy as np
 import pyarrow as pa
@@ -36,13 +36,15 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         published_to=meta.published_to,
         positions=head.positions | {span.topic: span.next for span in meta.sources},
     )
+    retired = _retired(before, today)
     return Change(
         meta.shard,
         head.hash,
         new_head,
         _persons(block, persons, today),
-        _members(block),
-        _retired(before, today),
+        # A block that ends with a jump of the clock may retire what it has just remembered.
+        {day: members for day, members in _members(block).items() if day not in retired},
+        retired,
     )
 
 

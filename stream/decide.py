@@ -3,24 +3,23 @@
 `decide` reads no clock and does no I/O; the same arguments give the same block, byte for byte.
 """
 
-import hashlib
 from typing import NamedTuple
 
-import orjson
 from msgspec import UNSET
 
 from schemas.block import Block, Meta, empty_columns, make_block
 from schemas.codec import Refusal
 from schemas.command import ClockCommand
-from schemas.limits import FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS, RAW_KEPT_BYTES_MAX
-from schemas.report import EPOCH, Report, shanghai_day, to_ms
+from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS
+from schemas.report import Report, shanghai_day, to_ms
 from schemas.rules import App, Methodology, Rules, expiry_day, floor_ratio, ratio
 from schemas.shards import shards_of
 from schemas.state import Head, Person
 from schemas.topics import app_of
-from schemas.verdicts import KEEPS_RAW, REMEMBERS_ID, TAKES_CLAIM, Verdict
+from schemas.verdicts import REMEMBERS_ID, Verdict
 from stream.cycle_input import Cycle
-from stream.read import Reading
+from stream.read import Reading, claim_on
+from stream.record_rows import append_records
 
 
 class Platform(NamedTuple):
@@ -46,19 +45,6 @@ class Terms(NamedTuple):
     expiry_day: int = 0
 
 
-# The decided columns of one row, as a tuple in this order; everything else is copied from the record.
-DECIDED = (
-    "verdict",
-    "detail",
-    "balance_milli",
-    "methodology_version",
-    "exchange_version",
-    "unit",
-    "activity",
-    "reduction_mg",
-    "points_milli",
-    "expiry_day",
-)
 # Plain integers: what an IntEnum does in Python code costs 0.3 us a use, five times a record.
 _CREDITED, _CREDITED_IN_PART = int(Verdict.CREDITED), int(Verdict.CREDITED_IN_PART)
 _CAP_REACHED, _RECORDED_ONLY = int(Verdict.CAP_REACHED), int(Verdict.RECORDED_ONLY)
@@ -91,15 +77,15 @@ def decide(
     today = shanghai_day(cycle.time_ms[0])
     accounts = {uid: _Account(persons[uid]) if uid in persons else _Account(Person()) for uid in reading.uids}
     columns = _expiries(persons, accounts, reading.uids, today, cycle.time_ms[0])
-    desk = _Desk(platform, cycle, reading, accounts, seen, today, head.clock_offset_ms)
+    desk = _Desk(platform, head, cycle, reading, accounts, seen, today)
     rows = [desk.row(i, item) for i, item in enumerate(reading.items)]
-    _append_records(columns, cycle, reading, rows)
+    append_records(columns, cycle, reading, rows)
     meta = Meta(
         platform.name,
         cycle.shard,
         head.seq + 1,
         cycle.sources,
-        max(cycle.time_ms[-1], cycle.broker_ms[-1] + desk.clock_offset_ms),
+        desk.end_ms,
         desk.clock_offset_ms,
         published_to,
         platform.rules.identity,
@@ -137,17 +123,19 @@ class _Desk:
     def __init__(
         self,
         platform: Platform,
+        head: Head,
         cycle: Cycle,
         reading: Reading,
         accounts: dict[str, _Account],
         seen: set[int],
         today: int,
-        clock_offset_ms: int,
     ) -> None:
         self.platform, self.rules = platform, platform.rules
         self.cycle, self.reading, self.accounts, self.today = cycle, reading, accounts, today
         self.known = seen.copy()
-        self.clock_offset_ms = clock_offset_ms
+        self.clock_offset_ms = head.clock_offset_ms
+        self.end_ms = cycle.time_ms[-1]  # the shard's time after this cycle
+        self.nothing_decided = head.seq == 0  # only genesis stands before this cycle
         self.apps: list[App | None] = [self.rules.apps.get(app_of(span.topic)) for span in cycle.sources]
         self._terms: dict[tuple[int, str, int], Terms] = {}
         reports = [i for i, item in enumerate(reading.items) if item.__class__ is Report]
@@ -155,7 +143,7 @@ class _Desk:
         self.misrouted = {i: shard for i, shard in zip(reports, right, strict=True) if shard != cycle.shard}
 
     def row(self, i: int, item: Report | Refusal | ClockCommand) -> tuple:
-        """The decision on record `i` of the cycle (columns `DECIDED`), and its effect on the rows after it."""
+        """The decision on record `i` of the cycle (columns `DECIDED`), and its effect on later rows."""
         if item.__class__ is not Report:
             return _refused(item, 0) if item.__class__ is Refusal else self._command(item, i)
         key = (self.cycle.source[i], item.methodology, self.reading.day[i])
@@ -175,8 +163,8 @@ class _Desk:
         if i in self.misrouted:
             return Refusal(
                 Verdict.MISROUTED,
-                f"partition: murmur2(uid) mod {self.platform.shards} is {self.misrouted[i]}; use Kafka's default"
-                " partitioner with key = uid (librdkafka: partitioner=murmur2_random)",
+                f"partition: murmur2(uid) mod {self.platform.shards} is {self.misrouted[i]}; use Kafka's"
+                " default partitioner with key = uid (librdkafka: partitioner=murmur2_random)",
             )
         if not terms.app_active:
             return Refusal(Verdict.APP_NOT_ACTIVE, "app: not active on this day")
@@ -202,18 +190,24 @@ class _Desk:
             return Refusal(
                 Verdict.ACTIVITY_INVALID, f"{', '.join(methodology.claim_key)}: required by {methodology.id}"
             )
-        if claim in self.known:
+        day = self.reading.day[i]
+        if not self.known.isdisjoint((claim, claim_on(claim, day ^ day - 1), claim_on(claim, day ^ day + 1))):
             return Refusal(Verdict.ALREADY_CLAIMED, "this behaviour was credited under another report_id")
         return None
 
     def _command(self, command: ClockCommand, i: int) -> tuple:
         if not self.platform.simulated_clock:
-            return _refused(Refusal(Verdict.FORBIDDEN_OPERATION, "clock: genesis allows no simulated clock"), 0)
-        offset_ms = to_ms(command.at) - self.cycle.broker_ms[i]
-        if self.cycle.broker_ms[i] + offset_ms < self.cycle.time_ms[i]:
+            return _refused(
+                Refusal(Verdict.FORBIDDEN_OPERATION, "clock: genesis allows no simulated clock"), 0
+            )
+        at_ms = to_ms(command.at)
+        if command.at.year > CLOCK_YEAR_MAX:
+            return _refused(Refusal(Verdict.FORBIDDEN_OPERATION, f"at: at most {CLOCK_YEAR_MAX}"), 0)
+        # A platform may begin in the past; once it has decided anything, its time only goes on.
+        if at_ms < self.cycle.time_ms[i] and not (self.nothing_decided and i == 0):
             return _refused(Refusal(Verdict.FORBIDDEN_OPERATION, "at: a shard's time never steps back"), 0)
-        self.clock_offset_ms = offset_ms
-        return _refused(Refusal(Verdict.COMMAND_APPLIED, f"clock_offset_ms: {offset_ms}"), 0)
+        self.clock_offset_ms, self.end_ms = at_ms - self.cycle.broker_ms[i], at_ms
+        return _refused(Refusal(Verdict.COMMAND_APPLIED, f"clock_offset_ms: {self.clock_offset_ms}"), 0)
 
     def _find_terms(self, key: tuple[int, str, int]) -> Terms:
         source, methodology_id, day = key
@@ -225,14 +219,20 @@ class _Desk:
         if app is None or not app.active_from_day <= self.today <= app.active_to_day:
             return Terms(False, None)
         if not rules.valid_from_day <= day <= rules.valid_to_day:
-            return Terms(True, Refusal(Verdict.OUTSIDE_VALIDITY, "occurred_at: outside the regulation's validity"))
+            return Terms(
+                True, Refusal(Verdict.OUTSIDE_VALIDITY, "occurred_at: outside the regulation's validity")
+            )
         if day < self.today - LATE_WINDOW_DAYS:
-            return Terms(True, Refusal(Verdict.TOO_LATE, f"occurred_at: more than {LATE_WINDOW_DAYS} days past"))
+            return Terms(
+                True, Refusal(Verdict.TOO_LATE, f"occurred_at: more than {LATE_WINDOW_DAYS} days past")
+            )
         if methodology_id not in rules.methodologies or methodology_id not in app.methodologies:
             return Terms(True, Refusal(Verdict.METHODOLOGY_UNKNOWN, "methodology: unknown, or not granted"))
         methodology, exchange = rules.methodology_on(methodology_id, day), rules.exchange_on(day)
         if methodology is None or exchange is None:
-            return Terms(True, Refusal(Verdict.METHODOLOGY_NOT_IN_FORCE, "methodology: not in force that day"))
+            return Terms(
+                True, Refusal(Verdict.METHODOLOGY_NOT_IN_FORCE, "methodology: not in force that day")
+            )
         return Terms(
             True,
             None,
@@ -278,54 +278,3 @@ def _credit(report: Report, day: int, terms: Terms, account: _Account) -> tuple:
         points,
         terms.expiry_day if points else 0,
     )
-
-
-def _append_records(columns: dict[str, list], cycle: Cycle, reading: Reading, rows: list[tuple]) -> None:
-    """The record rows, column by column."""
-    for name, values in zip(DECIDED, zip(*rows, strict=True), strict=True):
-        columns[name] += values
-    verdicts = columns["verdict"][-len(rows) :]
-    items = [item if item.__class__ is Report else _NO_REPORT for item in reading.items]
-    columns["source"] += cycle.source
-    columns["offset"] += cycle.offset
-    columns["broker_ms"] += cycle.broker_ms
-    columns["time_ms"] += cycle.time_ms
-    columns["occurred_ms"] += reading.occurred_ms
-    columns["uid"] += [r.uid for r in items]
-    columns["report_id"] += [r.report_id for r in items]
-    columns["methodology"] += [r.methodology for r in items]
-    columns["source_txn"] += ["" if r.source_txn is UNSET else r.source_txn for r in items]
-    columns["region"] += ["" if r.region is UNSET else r.region for r in items]
-    columns["inputs"] += [_rare_inputs(r) for r in items]
-    columns["id_member"] += [m if v in REMEMBERS_ID else 0 for m, v in zip(reading.id_member, verdicts, strict=True)]
-    columns["claim_member"] += [
-        m if v in TAKES_CLAIM else 0 for m, v in zip(reading.claim_member, verdicts, strict=True)
-    ]
-    columns["raw"] += [
-        value[:RAW_KEPT_BYTES_MAX] if v in KEEPS_RAW else b""
-        for value, v in zip(cycle.value, verdicts, strict=True)
-    ]
-
-
-_NO_REPORT = Report(1, "", "", "", EPOCH, {})
-_RARE = ("scene_id", "subject_type", "evidence_tier", "other_mechanism", "claimed_reduction_g")
-
-
-def _rare_inputs(r: Report) -> str:
-    """The inputs that few reports carry, as JSON; evidence as its hash."""
-    if (
-        r.scene_id is UNSET
-        and r.subject_type is UNSET
-        and r.evidence is UNSET
-        and r.ended_at is UNSET
-        and r.claimed_reduction_g is UNSET
-        and r.other_mechanism is UNSET
-        and r.evidence_tier is UNSET
-    ):
-        return ""
-    inputs = {name: value for name in _RARE if (value := getattr(r, name)) is not UNSET}
-    if r.ended_at is not UNSET:
-        inputs["ended_ms"] = to_ms(r.ended_at)
-    if r.evidence is not UNSET:
-        inputs["evidence_sha256"] = hashlib.sha256(bytes(r.evidence)).hexdigest()
-    return orjson.dumps(inputs).decode()

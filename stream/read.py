@@ -1,4 +1,4 @@
-"""From a cycle's bytes to what a decision needs: reports or refusals, days, dedupe members. Pure and total."""
+"""From a cycle's bytes to what a decision needs: reports or refusals, days, members. Pure and total."""
 
 import struct
 from hashlib import blake2b
@@ -24,7 +24,7 @@ class Reading(NamedTuple):
     occurred_ms: list[int]
     day: list[int]  # Asia/Shanghai day of the behaviour: the generation of both members
     id_member: list[int]  # of (app, report_id); never 0 for a report
-    claim_member: list[int]  # of (person, methodology, claim key); 0 where the key's fields are missing
+    claim_member: list[int]  # of (person, methodology, claim key, day); 0 where the key's fields are missing
     uids: list[str]  # each person once, in order of first appearance
     lookups: dict[int, list[int]]  # by day: the members to look up in that generation
 
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     """Reads every record of a cycle."""
     items, occurred_ms = read_reports(cycle.value)
-    _read_commands(cycle, items)
+    _read_commands(cycle, items, occurred_ms)
     n = len(items)
     day, id_member, claim_member = [0] * n, [0] * n, [0] * n
     uids: dict[str, None] = {}
@@ -49,18 +49,29 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
             ids[d], claims[d] = [], []
         ids[d].append(member)
         if claim := _claim(item, ms, rules):
-            claim_member[i] = member = _member(claim, dedupe_key)
+            claim_member[i] = member = claim_on(_member(claim, dedupe_key), d)
             claims[d].append(member)
     return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), _lookups(ids, claims))
 
 
-def _read_commands(cycle: Cycle, items: list[Report | Refusal | ClockCommand]) -> None:
+def claim_on(member: int, day: int) -> int:
+    """The member that a claim has in one generation; applied again it takes the day out again.
+
+    A trip claimed five days ago is another one than today's of the same number, also where both are looked
+    up in one cycle: the day is part of the member, so no verdict depends on how records fell into cycles.
+    """
+    return member ^ day or 1
+
+
+def _read_commands(
+    cycle: Cycle, items: list[Report | Refusal | ClockCommand], occurred_ms: list[int]
+) -> None:
     """What stands in topic `commands` is no report: reads it again as what it is."""
     for s, span in enumerate(cycle.sources):
         if span.topic == COMMANDS:
             for i, source in enumerate(cycle.source):
                 if source == s:
-                    items[i] = read_command(cycle.value[i]) or _NO_COMMAND
+                    items[i], occurred_ms[i] = read_command(cycle.value[i]) or _NO_COMMAND, 0
 
 
 def _lookups(ids: dict[int, list[int]], claims: dict[int, list[int]]) -> dict[int, list[int]]:
@@ -68,7 +79,7 @@ def _lookups(ids: dict[int, list[int]], claims: dict[int, list[int]]) -> dict[in
     lookups = {day: list(members) for day, members in ids.items()}
     for day, members in claims.items():
         for near in (day - 1, day, day + 1):
-            lookups.setdefault(near, []).extend(members)
+            lookups.setdefault(near, []).extend([claim_on(member, day ^ near) for member in members])
     return lookups
 
 
