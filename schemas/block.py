@@ -106,7 +106,7 @@ def block_hash(prev: bytes, meta: Meta, rows: pa.RecordBatch) -> bytes:
 
 
 def _canonical(column: pa.Array) -> list:
-    """Little-endian values; for texts 32-bit ends and the bytes. Independent of Arrow's padding and offsets."""
+    """Little-endian values; for texts 32-bit ends and the bytes; nothing of Arrow's padding and offsets."""
     buffers = column.buffers()
     if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
         ends = np.frombuffer(buffers[1], "<i4", len(column) + 1, column.offset * 4)
@@ -127,6 +127,11 @@ def encode_block(block: Block) -> tuple[bytes, list[tuple[str, bytes]]]:
     return sink.getvalue().to_pybytes(), headers
 
 
+_UNREADABLE = (
+    pa.ArrowException, OSError, KeyError, StopIteration, msgspec.DecodeError, TypeError, ValueError
+)  # fmt: skip
+
+
 class BlockError(ValueError):
     """A ledger record that is no block: the topic holds something that nobody but a broken writer wrote."""
 
@@ -139,10 +144,13 @@ def decode_block(value: bytes, headers: list[tuple[str, bytes]]) -> Block:
             rows, metadata = reader.read_next_batch_with_custom_metadata()
         meta = _decode_meta(metadata["meta"])
         prev, expected = named["prev"], named["hash"]
-    except (pa.ArrowInvalid, OSError, KeyError, StopIteration, msgspec.DecodeError, TypeError) as error:
+        rows.validate(full=True)  # ends and texts lie within their buffers, whoever wrote them
+    except _UNREADABLE as error:
         raise BlockError(f"ledger record is no block: {type(error).__name__}") from error
     if not rows.schema.equals(SCHEMA):
         raise BlockError("ledger record has other columns than this version knows")
+    if any(column.null_count for column in rows.columns):
+        raise BlockError(f"block seq {meta.seq}: a value is missing")
     if block_hash(prev, meta, rows) != expected:
         raise BlockError(f"block seq {meta.seq}: hash does not match its content")
     return Block(prev, meta, rows, expected)

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from schemas.block import Block, decode_block, encode_block
+from schemas.block import Block, BlockError, decode_block, encode_block
 from schemas.limits import BLOCK_BYTES_MAX
 from schemas.outcome import Message
 from schemas.topics import LEDGER
@@ -66,6 +66,8 @@ class KafkaLedger:
             while start < end:
                 try:
                     fetched = await consumer.getmany(timeout_ms=1_000)
+                except OffsetOutOfRangeError as error:  # waiting for it would never end
+                    raise BlockError(f"ledger offset {start} does not exist any more") from error
                 except KafkaError as error:
                     raise Doubt(f"ledger read: {error!r}") from error
                 for records in fetched.values():

@@ -1,7 +1,7 @@
 """What the cycle needs of the outside, as four small interfaces; each has a real and an in-memory form.
 
-All methods are coroutines. A failure whose effect is not known raises `Doubt`: the caller then recovers, which
-settles it by reading the ledger.
+All methods are coroutines. A failure whose effect is not known raises `Doubt`: the caller then recovers,
+which settles it by reading the ledger.
 """
 
 from collections.abc import AsyncIterator
@@ -31,10 +31,10 @@ class Store(Protocol):
         """The whole head; None where the shard has none or was torn, so that it must be rebuilt."""
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
-        """Persons that exist, and which of the members (by generation) are remembered."""
+        """Persons that exist, and which of the members (by generation) are remembered; `Doubt` where torn."""
 
     async def commit(self, change: Change) -> None:
-        """Moves the shard from `change.prev` to `change.head`, whole or not at all; `Doubt` if it may not have."""
+        """Moves the shard from `change.prev` to `change.head`, whole or not at all; `Doubt` if it may not."""
 
     async def reset(self, shard: int) -> None:
         """Forgets everything of a shard, so that the ledger can be folded from its beginning."""

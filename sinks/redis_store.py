@@ -20,8 +20,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from schemas.state import ZERO_HASH, Change, Head, Person, decode_person, encode_person
 from sinks.ports import Doubt, Snapshot
 
-# 16.4 million reports a day over 64 shards leave 512,000 members in a generation of a shard: 8,000 in a bucket,
-# just below the size (set-max-intset-entries 8192) at which Redis gives up the compact form.
+# 16.4 million reports a day over 64 shards leave 512,000 members in a generation of a shard: 8,000 in a
+# bucket, just below the size (set-max-intset-entries 8192) at which Redis gives up the compact form.
 BUCKETS = 64
 _DROP_BATCH = 5_000
 _COMMIT = (Path(__file__).parent / "commit.lua").read_text("utf-8")
@@ -55,7 +55,8 @@ class RedisStore:
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
         prefix = f"p:{{{shard}}}:"
-        commands = [("HGET", _head_key(shard), "hash")]
+        head = ("HMGET", _head_key(shard), "hash", "torn")
+        commands = [head]
         if uids:
             commands.append(("MGET", *[prefix + uid for uid in uids]))
         asked = []
@@ -63,14 +64,18 @@ class RedisStore:
             for bucket, mine in _bucketed(members):
                 commands.append(("SMISMEMBER", _dedupe_key(shard, day, bucket), *mine))
                 asked.append(mine)
-        replies = await self._execute(commands)
+        # Read again at the end: another worker's `reset` may delete between two commands of this pipeline.
+        replies = await self._execute([*commands, head])
+        head_hash, torn = replies[0]
+        if torn or replies.pop() != replies[0]:
+            raise Doubt("another worker rebuilds this shard, or was interrupted at it")
         values = replies[1] if uids else []
         persons = {uid: decode_person(v) for uid, v in zip(uids, values, strict=True) if v is not None}
         seen: set[int] = set()
         for mine, flags in zip(asked, replies[2 if uids else 1 :], strict=True):
             if 1 in flags:
                 seen.update(m for m, flag in zip(mine, flags, strict=True) if flag)
-        return Snapshot(replies[0] or ZERO_HASH, persons, seen)
+        return Snapshot(head_hash or ZERO_HASH, persons, seen)
 
     async def commit(self, change: Change) -> None:
         shard = change.shard
@@ -102,14 +107,14 @@ class RedisStore:
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await connection.read_response() for _ in commands]
             except BaseException:
-                await connection.disconnect(nowait=True)  # replies still to come must not meet another command
+                await connection.disconnect(nowait=True)  # late replies must not meet another command
                 raise
             finally:
                 await pool.release(connection)
         return replies
 
     async def reset(self, shard: int) -> None:
-        """Deletes under a token, batch by batch, so that of two workers at it at once only the later one deletes."""
+        """Deletes under a token, batch by batch; of two workers at once only the later one deletes."""
         head, token = _head_key(shard), secrets.token_hex(8)
         with _doubt():
             await self._redis.hset(head, mapping={"torn": token})
@@ -144,7 +149,7 @@ class RedisStore:
 
 
 class _doubt:
-    """Turns a reply that never came into `Doubt`; a reply that says no (a bug, out of memory) stays an error."""
+    """Turns replies that never came, and passing troubles, into `Doubt`; any other error stays one."""
 
     def __enter__(self) -> None:
         pass

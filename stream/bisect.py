@@ -46,7 +46,7 @@ def decide_each(
         bad = _find(attempt, range(len(reading.items)))
         if not bad or len(bad) > INTERNAL_ERRORS_MAX:
             raise OperatorError(
-                f"The decision fails on {len(bad) or 'no single one'} of {len(reading.items)} records of a cycle.",
+                f"The decision fails on {len(bad) or 'no single one'} of {len(reading.items)} records.",
                 "go back to the release before; nothing was written, and nothing is skipped.",
             ) from error
     items = [

@@ -1,8 +1,8 @@
 """READ THIS FIRST: one cycle of one shard, from fetched records to published outcomes.
 
-A shard is one partition of every topic: one order, one ledger partition, one Redis slot, one worker. The ledger
-is the truth and the compare-and-set: a block counts if and only if its `prev` is the hash of the block before
-it, for every reader; Redis is a projection of it, which any worker can make again.
+A shard is one partition of every topic: one order, one ledger partition, one Redis slot, one worker. The
+ledger is the truth and the compare-and-set: a block counts if and only if its `prev` is the hash of the block
+before it, for every reader; Redis is a projection of it, which any worker can make again.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ class Shard:
 async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publisher) -> None:
     """Read, decide, append, apply, publish: the whole flow.
 
-    Raises `Doubt` where an effect is not known or another worker was faster; the caller then recovers the shard
-    from the ledger. Nothing has to be undone, whichever line it was.
+    Raises `Doubt` where an effect is not known or another worker was faster; the caller then recovers the
+    shard from the ledger. Nothing has to be undone, whichever line it was.
     """
     cycle = shard.buffer.take(shard.head)
     _check_broker_clock(cycle)

@@ -1,7 +1,7 @@
 """Recovery: after assignment, reconnection, a fence or any doubt, always the same.
 
-Fold the ledger from the offset that stands beside Redis's head, publish what is not known to be published, and
-go on from the positions that the head names. Whatever was half done is settled here and nowhere else.
+Fold the ledger from the offset that stands beside Redis's head, publish what is not known to be published,
+and go on from the positions that the head names. Whatever was half done is settled here and nowhere else.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,8 @@ async def recover(
     except BlockError as error:
         raise OperatorError(
             f"Shard {shard}: {error}",
-            "find out who else writes topic `ledger` (only the intake worker may); see docs/runbook.md, ledger.",
+            "find out who else writes topic `ledger` (only the intake worker may); see docs/runbook.md,"
+            " ledger.",
         ) from error
     recovered = Shard(shard, platform, head, end)
     recovered.published_to = end
@@ -64,8 +65,8 @@ async def _genesis(shard: int, expected: Expected, ledger: Ledger) -> Platform:
             raise BlockError("the ledger's first record is no genesis block")
         if (block.meta.platform, genesis["shards"]) != (expected.platform, expected.shards):
             raise OperatorError(
-                f"The ledger belongs to platform {block.meta.platform} with {genesis['shards']} shards, the settings"
-                f" say {expected.platform} with {expected.shards}.",
+                f"The ledger belongs to platform {block.meta.platform} with {genesis['shards']} shards, the"
+                f" settings say {expected.platform} with {expected.shards}.",
                 "correct POINTS_PLATFORM_ID and POINTS_SHARDS, or point the worker at its own Kafka.",
             )
         return Platform(
@@ -82,7 +83,8 @@ async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, 
     """Brings Redis to the ledger's end, and publishes all accepted blocks that may be unpublished."""
     if end < head.ledger_next:
         raise OperatorError(
-            f"Shard {shard}: the ledger ends at {end}, but Redis has seen {head.ledger_next}: the ledger lost records.",
+            f"Shard {shard}: the ledger ends at {end}, but Redis has seen {head.ledger_next}: the ledger lost"
+            " records.",
             "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
         )
     unpublished = await _accepted_before(shard, head, ledger) if head.seq >= 0 else []
@@ -100,7 +102,7 @@ async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, 
 
 
 async def _accepted_before(shard: int, head: Head, ledger: Ledger) -> list[tuple[int, Block]]:
-    """Blocks that Redis has applied but that may be unpublished; the chain is followed from the head backwards."""
+    """Blocks that Redis has applied but that may be unpublished; goes back along the chain from the head."""
     start = min(head.published_to, head.ledger_next - 1)
     known = [found async for found in ledger.read(shard, start, head.ledger_next)]
     if not known or known[-1][1].hash != head.hash:
