@@ -1,0 +1,153 @@
+"""Store, ledger and publisher in memory: the same promises as the real ones, without I/O, threads or a clock.
+
+One object is the shared service; workers that share it compete as they would over Redis and Kafka. Every
+port call begins with a turn of the event loop (`turn`), so calls of several workers interleave at the same
+places in every run. What is stored is bytes, as outside: nobody can change a value that another one holds.
+"""
+
+import asyncio
+import copy
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+from schemas.block import Block, decode_block, encode_block
+from schemas.outcome import Message
+from schemas.state import ZERO_HASH, Change, Head, Person, decode_person, encode_person
+from sinks.ports import Doubt, Snapshot
+
+
+async def turn() -> None:
+    """Lets the other tasks run. Waits for nothing."""
+    await asyncio.sleep(0)
+
+
+class _ShardState:
+    """What Redis holds of one shard."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self.torn = ""
+        self.persons: dict[str, bytes] = {}
+        self.members: dict[int, set[int]] = {}
+
+
+class MemoryStore:
+    """`Store`. `copy_of` and `restore` stand for a replica that lags behind and takes over."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, _ShardState] = defaultdict(_ShardState)
+        self._resets = 0
+
+    async def load_head(self, shard: int) -> Head | None:
+        await turn()
+        state = self._shards[shard]
+        return None if state.torn else state.head
+
+    async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
+        await turn()
+        state = self._shards[shard]
+        if state.torn:
+            raise Doubt("another worker rebuilds this shard, or was interrupted at it")
+        persons = {uid: decode_person(state.persons[uid]) for uid in uids if uid in state.persons}
+        seen = {m for day, members in lookups.items() for m in members if m in state.members.get(day, ())}
+        return Snapshot(state.head.hash if state.head else ZERO_HASH, persons, seen)
+
+    async def commit(self, change: Change) -> None:
+        await turn()
+        state = self._shards[change.shard]
+        if state.torn:
+            raise Doubt("torn")
+        if (state.head.hash if state.head else ZERO_HASH) != change.prev:
+            raise Doubt("the store has another head")
+        state.persons |= {uid: encode_person(person) for uid, person in change.persons.items()}
+        for day in change.retired_days:
+            state.members.pop(day, None)
+        for day, members in change.members.items():
+            state.members.setdefault(day, set()).update(members)
+        state.head = copy.deepcopy(change.head)
+
+    async def reset(self, shard: int) -> None:
+        await turn()
+        self._resets += 1
+        state, token = self._shards[shard], str(self._resets)
+        state.torn = token
+        await turn()
+        if self._shards[shard].torn != token:
+            raise Doubt("another worker rebuilds this shard")
+        self._shards[shard] = _ShardState()
+
+    async def persons(self, shard: int) -> dict[str, Person]:
+        """Every person of a shard; for audits."""
+        return {uid: decode_person(value) for uid, value in self._shards[shard].persons.items()}
+
+    def members(self, shard: int) -> dict[int, set[int]]:
+        """Every dedupe member of a shard, by generation; for audits."""
+        return copy.deepcopy(self._shards[shard].members)
+
+    def tear(self, shard: int) -> None:
+        """As a commit leaves a shard when it is cut off between its first write and its last."""
+        self._shards[shard].torn = "commit"
+
+    def copy_of(self, shard: int) -> object:
+        """The shard as it is now, for `restore`."""
+        return copy.deepcopy(self._shards[shard])
+
+    def restore(self, shard: int, copied: object | None) -> None:
+        """Puts an earlier copy in place, or empties the shard: acknowledged writes are lost."""
+        self._shards[shard] = copy.deepcopy(copied) if copied else _ShardState()
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+class MemoryLedger:
+    """`Ledger`. Holds the records as the topic would: value and headers."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, list[tuple[bytes, list[tuple[str, bytes]]]]] = defaultdict(list)
+
+    async def append(self, block: Block) -> int:
+        await turn()
+        return self.put(block.meta.shard, *encode_block(block))
+
+    def put(self, shard: int, value: bytes, headers: list[tuple[str, bytes]]) -> int:
+        """Appends any record, a block or not, and returns its offset."""
+        self._records[shard].append((value, headers))
+        return len(self._records[shard]) - 1
+
+    async def end(self, shard: int) -> int:
+        await turn()
+        return len(self._records[shard])
+
+    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+        await turn()
+        for offset in range(start, end):
+            yield offset, decode_block(*self._records[shard][offset])
+
+    def truncate(self, shard: int, end: int) -> None:
+        """Loses the records from offset `end` on, as an unclean leader election does."""
+        del self._records[shard][end:]
+
+    async def renew(self, shard: int) -> None:
+        await turn()
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+class MemoryPublisher:
+    """`Publisher`. `published` lists (topic, partition, message) in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, int, Message]] = []
+
+    async def start(self) -> None:
+        await turn()
+
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+        await turn()
+        for topic, batch in messages.items():
+            self.published += [(topic, shard, message) for message in batch]
+
+    async def close(self) -> None:
+        """Nothing to end."""
