@@ -98,6 +98,7 @@ class AppClient:
     def close(self) -> None:
         """Leaves the broker."""
         self._consumer.close()
+        self._producer = None  # librdkafka's threads end with it, before the broker does
 
     def _produce(self, record: Record) -> None:
         arguments = {} if record.partition is None else {"partition": record.partition}

@@ -57,6 +57,8 @@ class KillType(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def demo(taps: Path, home: Path | None, saturdays: int, kills: tuple, keep: bool, as_json: bool) -> None:
     """Replay a Saturday's transit taps of Shenzhen and prove every point of them."""
+    from confluent_kafka import KafkaException
+
     from loadtest.demo import page
     from loadtest.demo.replay import Kill
     from loadtest.demo.run import Options, run
@@ -74,6 +76,11 @@ def demo(taps: Path, home: Path | None, saturdays: int, kills: tuple, keep: bool
             result = run(options, screen)
     except TapsError as error:
         raise OperatorError(str(error), "correct the file, or name another by --taps.") from error
+    except KafkaException as error:
+        raise OperatorError(
+            f"Kafka failed the demo: {error.args[0].str()}.",
+            f"look at {home}/logs/kafka.log, then run it again.",
+        ) from error
     if as_json:
         click.echo(json.dumps(result.plain()))
     else:

@@ -71,5 +71,5 @@ def _agree(said: dict[str, object]) -> bool:
 
 
 def _in_words(lots: dict[str, int]) -> str:
-    total = f"{sum(lots.values()) / 1000:,.3f}"
-    return f"{total} = " + " + ".join(f"{milli / 1000:,.3f} to {day}" for day, milli in sorted(lots.items()))
+    said = [f"{milli / 1000:,.3f} to {day}" for day, milli in sorted(lots.items())]
+    return f"{sum(lots.values()) / 1000:,.3f}" + (f" = {' + '.join(said)}" if said else "")

@@ -1,13 +1,13 @@
 """The demo's last page: what went in, what became of it, what it adds up to, whether all accounts agree."""
 
-from collections.abc import Iterable
-
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from loadtest.demo.distance import ASSUMPTIONS
+from loadtest.demo.figures import Difference
+from loadtest.demo.generator import HONEST
 from loadtest.demo.reports import APPS
 from loadtest.demo.result import MG_PER_T, Answered, Result
 from loadtest.demo.story import Line, Story
@@ -15,6 +15,7 @@ from loadtest.demo.taps import SATURDAY, Kind
 from schemas.verdicts import Verdict
 
 DIFFERENCES_MAX = 5
+DETAIL_MAX = 60  # characters; a page of 80 columns has room for two lines of an example
 _ORDER = {verdict.code: int(verdict) for verdict in Verdict}
 
 
@@ -51,6 +52,8 @@ def _input(result: Result, console: Console) -> None:
     console.print(
         f"{len(behaviours.reported):,} behaviours are reported" + (f"; left out: {told}." if told else ".")
     )
+    if not behaviours.reported:
+        console.print("[bold]This file has nothing to report: all that follows is zero.")
     console.print(
         f"The day, {SATURDAY}, is replayed on {len(dates)} Saturdays, {dates[0]} to {dates[-1]}, on a "
         "simulated clock: the taps are older than the regulation."
@@ -89,12 +92,13 @@ def _example(line: Line | None) -> str:
     if line is None:
         return ""
     outcome, record = line.outcome, line.record
-    name = short(outcome.report_id) or f"tap of line {record.line}"
+    name = short(outcome.report_id) or f"line {record.line}, {record.kind}"
     if outcome.points_milli:
         return f"{name}: {points(outcome.points_milli)} points, valid to {outcome.expires_on}"
     if outcome.reduction_mg:
         return f"{name}: {outcome.reduction_mg / 1000:,.1f} g recorded, no points"
-    return escape(f"{name}: {outcome.detail or 'the first answer stands'}")
+    detail = outcome.detail or "the first answer stands"
+    return escape(f"{name}: {detail if len(detail) <= DETAIL_MAX else detail[:DETAIL_MAX] + '…'}")
 
 
 def _amounts(result: Result, console: Console) -> None:
@@ -129,19 +133,18 @@ def _story(story: Story, console: Console) -> None:
         taps.add_row(f"{tap.at:%H:%M:%S}", tap.kind, f"{tap.company} {tap.station}".strip() or "-", fare)
     console.print(taps)
     table = Table(title="its records and their outcomes, in the ledger's order", box=box.SIMPLE_HEAD)
-    for heading in ("report", "app", "sent as", "verdict", "g CO2e", "points", "balance", "valid to"):
+    for heading in ("report", "app", "verdict", "g CO2e", "points", "balance"):
         right = heading in ("g CO2e", "points", "balance")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "verdict")
     for record, outcome in story.lines:
+        sent_as = "" if record.kind == HONEST else f"\n[dim]sent as {record.kind}[/]"
         table.add_row(
-            short(outcome.report_id) or "-",
+            short(outcome.report_id) or "(unread)",
             record.app,
-            record.kind,
-            outcome.verdict,
+            outcome.verdict + sent_as,
             f"{outcome.reduction_mg / 1000:,.1f}",
             points(outcome.points_milli),
-            points(outcome.balance_milli),
-            outcome.expires_on if outcome.points_milli else "",
+            points(outcome.balance_milli) if outcome.uid else "",
         )
     console.print(table)
     lots = " + ".join(f"{points(milli)} to {day}" for day, milli in sorted(story.lots.items()))
@@ -151,8 +154,9 @@ def _story(story: Story, console: Console) -> None:
 
 
 def _answer(answered: Answered, console: Console) -> None:
-    table = Table(title=answered.question, caption=escape(answered.sql), box=box.SIMPLE_HEAD)
-    table.caption_justify = "left"
+    console.rule(answered.question)
+    console.print(escape(answered.sql), style="dim", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD)
     for name, column in zip(answered.names, _columns(answered), strict=True):
         table.add_column(name, justify="right" if all(map(_is_number, column)) else "left", overflow="fold")
     for row in answered.rows:
@@ -166,18 +170,18 @@ def _columns(answered: Answered) -> list[tuple[str, ...]]:
 
 def _speed(result: Result, console: Console) -> None:
     console.rule("How fast")
-    records = max(result.records, 1)
     for worker in result.kills:
         console.print(f"kill -9 of the {worker} worker; restarted at once")
     console.print(
         f"{result.records:,} records in {result.seconds:.1f} s from first sent to last outcome: "
-        f"[bold]{result.records / result.seconds if result.seconds else 0:,.0f} reports/s[/]"
+        f"[bold]{result.records / result.seconds:,.0f} reports/s[/]"
     )
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("process", "CPU s", "us per report"):
         table.add_column(heading, justify="left" if heading == "process" else "right")
     for name, seconds in result.cpu_s.most_common():
-        table.add_row(name, f"{seconds:.1f}", f"{seconds / records * 1e6:.1f}")
+        each = f"{seconds / result.records * 1e6:.1f}" if result.records else ""
+        table.add_row(name, f"{seconds:.1f}", each)
     console.print(table)
 
 
@@ -195,29 +199,31 @@ def _reconciled(result: Result, console: Console) -> None:
             highlight=False,
         )
         return
-    console.print(f"[bold red]NOT reconciled: {len(result.differences):,} differences; the first are")
-    for difference in result.differences[:DIFFERENCES_MAX]:
+    show_differences(result.differences, console)
+
+
+def show_differences(found: list[Difference], console: Console) -> None:
+    """How many values the accounts disagree on, and what each account says about the first of them."""
+    console.print(f"[bold red]NOT reconciled: {len(found):,} differences; the first are")
+    for difference in found[:DIFFERENCES_MAX]:
         console.print(f"  {difference.what}")
         for part, value in difference.values.items():
-            console.print(f"    {part:10} {value}")
+            console.print(f"    {part:10} {value}", highlight=False)
 
 
 def _go_on(result: Result, console: Console, keep: bool) -> None:
-    uid = result.story.uid if result.story else "<uid>"
     lines = [f"export POINTS_HOME={result.home}"]
     if not keep:
         lines += ["points up", "points worker archive &   # answers queries; or run the demo with --keep"]
+    lines += ["points status"]
+    if result.story:
+        lines += [f"points balance {result.story.uid}"]
     lines += [
-        "points status",
-        f"points balance {uid}",
         'points query "SELECT verdict, sum(records) FROM verdicts_per_day GROUP BY verdict"',
         "points down",
+        f"rm -r {result.home}   # when you are done",
     ]
     console.print("\nTo go on exploring:")
-    _verbatim(console, lines)
-
-
-def _verbatim(console: Console, lines: Iterable[str]) -> None:
     for line in lines:
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 

@@ -93,10 +93,13 @@ def run(options: Options, screen: Screen) -> Result:
 @contextmanager
 def platform(options: Options, screen: Screen) -> Iterator[tuple[Settings, Workers]]:
     """The embedded stack with both workers, on a simulated clock; stopped at the end unless it is kept."""
-    environment = {**os.environ, "POINTS_HOME": str(options.home), "POINTS_SIMULATED_CLOCK": "1"}
+    # Settings of another platform, real services among them, are not this one's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
+    environment |= {"POINTS_HOME": str(options.home), "POINTS_SIMULATED_CLOCK": "1"}
+    screen.say(f"data folder: {options.home}")
     try:
         settings = stack.up(options.home, registered_apps(), environment, screen.step)
-        workers = Workers(options.home)
+        workers = Workers(options.home, environment)
         for name in NAMES:
             screen.step(f"starting the {name} worker")
             workers.start(name)

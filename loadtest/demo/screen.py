@@ -31,7 +31,7 @@ class Screen:
 
     def say(self, message: str) -> None:
         """Something that shall stay on the screen."""
-        self._console.print(message)
+        self._console.print(message, highlight=False, soft_wrap=True)
 
     def show_bars(self, totals: dict[str, int]) -> None:
         """Bars in place of steps, from now on: so many records of each app."""

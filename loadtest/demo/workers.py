@@ -1,6 +1,5 @@
 """The platform's processes during the demo: started, killed where asked, restarted, and their CPU counted."""
 
-import os
 import sys
 import threading
 from collections import Counter
@@ -18,8 +17,8 @@ SERVICES = ("kafka", "redis")
 class Workers:
     """One process for each of NAMES in a data folder. Threads may call every method."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self._home, self._environment = home, environment
         self._running: dict[str, psutil.Process] = {}
         self._cpu_s_of_killed: Counter[str] = Counter()
         self._lock = threading.RLock()
@@ -29,9 +28,8 @@ class Workers:
         """Starts a worker; what it has to say is in logs/<name>.log."""
         (self._home / name).mkdir(mode=0o700, exist_ok=True)
         argv = [sys.executable, "-m", "stream.cli", "worker", name]
-        environment = {**os.environ, "POINTS_HOME": str(self._home)}
         with self._lock:
-            self._running[name] = processes.start(self._home, name, argv, environment, None)
+            self._running[name] = processes.start(self._home, name, argv, self._environment, None)
 
     def kill_and_restart(self, name: str) -> None:
         """Kills a worker without warning (SIGKILL) and starts it again at once."""
