@@ -191,10 +191,12 @@ class ArchiveHandler:
         shard.idle = asyncio.get_running_loop().call_later(IDLE_S, self._idle, shard)
 
     def _idle(self, shard: _Shard) -> None:
-        if self._held_bytes() < HELD_BYTES_MAX:
-            self._flush(shard)
-        else:  # quiet because we do not fetch
+        waiting = any(run.shard == shard.cutter.shard for run in self._runs)
+        if waiting or self._held_bytes() >= HELD_BYTES_MAX:
+            # Quiet because we do not fetch, or behind other runs: a flush would only make runs small.
             self._flush_when_idle(shard)
+        else:
+            self._flush(shard)
 
 
 def _rest(run: Run, mark: Mark) -> Run | None:
