@@ -16,6 +16,7 @@ BLOCK_BYTES_MAX = 16 * MIB
 
 # --- one shard's memory in the intake worker ------------------------------------------------------------
 BUFFERED_ROWS_MAX = 2 * CYCLE_ROWS_MAX  # beyond this the shard's sources wait: the backpressure
+BUFFERED_BYTES_MAX = 4 * CYCLE_BYTES_MAX  # the same for records of up to 1 MiB, which become too_large
 
 # --- time -----------------------------------------------------------------------------------------------
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # clocks of gates and phones differ by minutes, not by more

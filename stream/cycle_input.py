@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.block import Span
-from schemas.limits import CYCLE_BYTES_MAX, CYCLE_ROWS_MAX
+from schemas.limits import BUFFERED_BYTES_MAX, BUFFERED_ROWS_MAX, CYCLE_BYTES_MAX, CYCLE_ROWS_MAX
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Head
 from schemas.topics import COMMANDS
@@ -61,18 +61,25 @@ class Buffer:
     def __init__(self, shard: int, positions: dict[str, int]) -> None:
         self.shard = shard
         self._pending = {topic: _Pending(offset) for topic, offset in positions.items()}
+        self._nbytes = 0
 
     def add(self, batch: Batch) -> bool:
         """Takes a batch; False if it does not continue what is here (a delivery was lost)."""
         pending = self._pending.get(batch.topic)
         if pending is None or batch.first != pending.next:
             return False
+        before = len(pending.value)
         pending.add(batch)
+        self._nbytes += sum(map(len, pending.value[before:]))
         return True
 
     def rows(self) -> int:
         """Records waiting."""
         return sum(len(p.offset) for p in self._pending.values())
+
+    def full(self) -> bool:
+        """Whether the sources should wait until a cycle was taken."""
+        return self._nbytes >= BUFFERED_BYTES_MAX or self.rows() >= BUFFERED_ROWS_MAX
 
     def next_of(self, topic: str) -> int | None:
         """The offset that the next batch of a topic must begin with."""
@@ -96,8 +103,9 @@ class Buffer:
             times[: len(order)].tolist(),
             [waiting[s][1].value[i] for s, i in order],
         )
-        for s, (topic, pending) in enumerate(waiting):
-            rows = source.count(s)
+        self._nbytes -= sum(map(len, cycle.value))
+        taken = np.bincount(source, minlength=len(waiting)).tolist()
+        for (topic, pending), rows in zip(waiting, taken, strict=True):
             span = pending.drop(rows) if rows else Span("", pending.first, pending.first)
             cycle.sources.append(Span(topic, span.first, span.next))
         return cycle

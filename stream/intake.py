@@ -5,7 +5,6 @@ import asyncio
 import structlog
 from faust.types.tuples import TP
 
-from schemas.limits import BUFFERED_ROWS_MAX
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store
 from stream.cycle import Shard, run_cycle
@@ -19,7 +18,7 @@ RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
 
 class Intake:
-    """`stream.transport.Handler` that runs cycles. A shard is in `_shards` while it is recovered and sound."""
+    """`stream.transport.Handler` that runs cycles. A shard is in `_shards` while recovered and sound."""
 
     def __init__(self, expected: Expected, store: Store, ledger: Ledger, publisher: Publisher) -> None:
         self._expected, self._store, self._ledger, self._publisher = expected, store, ledger, publisher
@@ -38,7 +37,7 @@ class Intake:
 
     def wants(self, tp: TP) -> bool:
         shard = self._shards.get(tp.partition)
-        return shard is not None and shard.buffer.rows() < BUFFERED_ROWS_MAX
+        return shard is not None and not shard.buffer.full()
 
     def position(self, tp: TP) -> int | None:
         shard = self._shards.get(tp.partition)
@@ -92,7 +91,8 @@ class Intake:
             log.warning(
                 "a delivery was lost on its way: fetching it again", topic=tp.topic, shard=tp.partition
             )
-            self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: shard.buffer.next_of(batch.topic)}))
+            again = self._consumer.seek_to({tp: shard.buffer.next_of(batch.topic)})
+            self._seek = asyncio.ensure_future(again)
 
     async def _run(self, number: int) -> None:
         failures = 0
@@ -126,7 +126,7 @@ class Intake:
             if not shard.buffer.rows():
                 arrived.clear()
                 if shard.publishing:
-                    await shard.publishing  # with nothing else to do: a failure must not wait for more records
+                    await shard.publishing  # its failure must not wait for more records to be noticed
                 if not (arrived.is_set() or shard.buffer.rows()):
                     await arrived.wait()
                 continue
