@@ -21,7 +21,7 @@ class BatchApp(faust.App):
 
 
 def batch_app(settings: Settings, group: str, topics: list[str], handler: Handler) -> BatchApp:
-    """A Faust app that feeds all of `topics` to `handler`; `group` names its consumer group and Kafka user."""
+    """A Faust app that feeds all of `topics` to `handler`; `group`: its consumer group and Kafka user."""
     app = BatchApp(
         group,
         broker=f"kafka://{settings.kafka_bootstrap}",

@@ -38,7 +38,7 @@ class Handler(Protocol):
         """Whether to deliver from this partition now: False while it recovers or its buffer is full."""
 
     async def assigned(self, tps: set[TP], consumer: "BatchConsumer") -> None:
-        """The whole new assignment. Nothing of a partition is delivered before `consumer.seek_to` placed it."""
+        """The whole new assignment. Nothing is delivered of a partition before `seek_to` placed it."""
 
     async def revoked(self, tps: set[TP]) -> None:
         """These partitions may already belong to another worker."""
@@ -122,7 +122,7 @@ class BatchConsumer(driver.Consumer):
         if start > first:
             end_process(
                 OperatorError(
-                    f"{tp.topic}/{tp.partition}: offsets {first} to {start - 1} were deleted before they were read.",
+                    f"{tp.topic}/{tp.partition}: offsets {first} to {start - 1} were deleted unread.",
                     "nothing here can bring them back: see docs/runbook.md, records deleted unread.",
                 )
             )
