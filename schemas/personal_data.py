@@ -9,8 +9,13 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 
-_ID_NUMBER = re.compile(r"(?<![0-9])[1-9][0-9]{16}[0-9Xx](?![0-9])")
-_PHONE = re.compile(r"(?:^|[\"\n])(?:\+?86)?1[3-9][0-9]{9}(?:$|[\"\n])")
+# Both begin with the first of 11 or more digits in a row (a phone number with a + before it). Such rows are
+# looked for first, and most texts have none: a scan for either pattern itself costs 4 us a record.
+_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_MANY_ZEROS = b"0" * 11
+_MANY_DIGITS = re.compile("[0-9]{11,}")
+_ID_NUMBER = re.compile("[1-9][0-9]{16}[0-9Xx](?![0-9])")
+_PHONE = re.compile(r"""(?<![^"\n])(?:\+?86)?1[3-9][0-9]{9}(?![^"\n])""")
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK = "10X98765432"
 # First two digits of a division code: provinces, municipalities, autonomous regions, Hong Kong to overseas.
@@ -70,6 +75,13 @@ def is_id_number(text: str) -> bool:
 def holds_personal_data(texts: Iterable[str]) -> bool:
     """Whether any text holds an ID number, or is (or quotes) a mobile number as a whole value."""
     joined = "\n".join(texts)
-    return _PHONE.search(joined) is not None or any(
-        is_id_number(m.group()) for m in _ID_NUMBER.finditer(joined)
-    )
+    if _MANY_ZEROS not in joined.encode().translate(_AS_ZEROS):
+        return False
+    for digits in _MANY_DIGITS.finditer(joined):
+        start = digits.start()
+        if _PHONE.match(joined, start - joined.endswith("+", 0, start)):
+            return True
+        number = _ID_NUMBER.match(joined, start)
+        if number and is_id_number(number.group()):
+            return True
+    return False
