@@ -12,7 +12,7 @@ from schemas.block import Block, BlockError
 from schemas.outcome import messages_of
 from schemas.rules import Rules
 from schemas.state import ZERO_HASH, Head
-from sinks.ports import Ledger, Publisher, Store
+from sinks.ports import Doubt, Ledger, Publisher, Store
 from stream.apply import apply, touched
 from stream.cycle import Shard
 from stream.decide import Platform
@@ -34,6 +34,8 @@ async def recover(
 ) -> Shard:
     """A shard ready for its next cycle. Raises `Doubt` to be tried again, `OperatorError` to halt."""
     await ledger.renew(shard)
+    # The head before the end: a worker that moves both in between must not look like a ledger that shrank.
+    head = await store.load_head(shard)
     end = await ledger.end(shard)
     if end == 0:
         raise OperatorError(
@@ -41,7 +43,6 @@ async def recover(
         )
     try:
         platform = await _genesis(shard, expected, ledger)
-        head = await store.load_head(shard)
         if head is None:
             log.warning("no usable head in Redis: rebuilding from the ledger", shard=shard, ledger_end=end)
             await store.reset(shard)
@@ -91,8 +92,10 @@ async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, 
     async for offset, block in ledger.read(shard, head.ledger_next, end):
         if block.prev != head.hash:
             continue  # a zombie's: no reader accepts it
-        persons = (await store.read(shard, touched(block), {})).persons
-        change = apply(block, head, persons, offset)
+        before = await store.read(shard, touched(block), {})
+        if before.head_hash != head.hash:
+            raise Doubt("another worker recovers this shard, or Redis went back in time")
+        change = apply(block, head, before.persons, offset)
         await store.commit(change)
         head = change.head
         unpublished = [(o, b) for o, b in unpublished if o >= head.published_to] + [(offset, block)]

@@ -30,7 +30,9 @@ def rules() -> Rules:
     return load_rules(PACKAGED)
 
 
-def platform(rules_in_use: Rules | None = None, simulated_clock: bool = True, shards: int = SHARDS) -> Platform:
+def platform(
+    rules_in_use: Rules | None = None, simulated_clock: bool = True, shards: int = SHARDS
+) -> Platform:
     return Platform("test", shards, b"dedupe key", simulated_clock, rules_in_use or rules())
 
 
@@ -88,13 +90,17 @@ def head(time_ms: int = NOON_MS - 60_000, **fields: object) -> Head:
     return Head(**{"seq": 5, "hash": HASH, "time_ms": time_ms, "ledger_next": 6} | fields)
 
 
-def cycle(*records: tuple[str, bytes] | tuple[str, bytes, int], shard: int = 0, after: Head | None = None) -> Cycle:
+def cycle(
+    *records: tuple[str, bytes] | tuple[str, bytes, int], shard: int = 0, after: Head | None = None
+) -> Cycle:
     """The cycle of records (topic, value[, timestamp]), which arrive a millisecond apart if not told."""
     assert len(records) <= CYCLE_ROWS_MAX
     buffer = Buffer(shard, dict.fromkeys(SOURCES, 0))
     offsets = dict.fromkeys(SOURCES, 0)
     for number, (topic, value, *ms) in enumerate(records):
-        buffer.add(batch(topic, [arrived(offsets[topic], value, ms[0] if ms else NOON_MS + number)], shard=shard))
+        buffer.add(
+            batch(topic, [arrived(offsets[topic], value, ms[0] if ms else NOON_MS + number)], shard=shard)
+        )
         offsets[topic] += 1
     return buffer.take(after or head())
 

@@ -1,0 +1,218 @@
+"""Exact effects: whatever fails at whichever port call, every record counts once.
+
+Promises of the protocol (docs/design.md, exact effects): one accepted row for each record; Redis == fold(ledger);
+every outcome of an accepted block is published, and none of any other block.
+"""
+
+import asyncio
+import datetime as dt
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.block import genesis_block, make_block
+from schemas.topics import COMMANDS
+from schemas.verdicts import CODES
+from sinks.ports import Doubt
+from stream.errors import OperatorError
+from tests.making import BUS, METRO, NOON, NOON_MS, clock, record, uid
+from tests.model.driver import GENESIS, Crash, Fault, Faulty, Worker, World, until_done
+
+DAY = dt.timedelta(days=1)
+LATER = NOON + 760 * DAY  # all lots of the first days are expired then
+
+
+def workload() -> list[tuple[str, bytes, int]]:
+    """Two persons, two apps, two dates far apart: credits, caps, repetitions, claims, expiries, rubbish."""
+    made: list[tuple[str, bytes, int]] = []
+
+    def say(topic: str, value: bytes) -> None:
+        made.append((topic, value, NOON_MS + 10 * len(made)))
+
+    for at in (NOON, LATER):
+        say(COMMANDS, clock(at))
+        for n in range(6):
+            who = uid(0, n % 2)
+            say(METRO, record(f"m{n}", at, uid=who, activity={"distance_m": 9_000 + n}))
+            say(BUS, record(f"b{n}", at, uid=who, methodology="SZ-BUS-BEV", activity={"distance_m": 70}))
+        say(METRO, record("m1", at))
+        say(METRO, record("again", at, uid=uid(0, 1), source_txn="txn-m1"))
+        say(METRO, b'{"rubbish":')
+        say(METRO, record("elsewhere", at, uid=uid(1)))
+        say(BUS, json.dumps({"kind": "transfer"}).encode())
+        say(COMMANDS, b"no command")
+    return made
+
+
+def faultless() -> tuple[World, Faulty]:
+    world = World(workload())
+    ports = Faulty(world)
+    asyncio.run(Worker(world, ports).run())
+    asyncio.run(world.check())
+    return world, ports
+
+
+CALLS = faultless()[1].calls
+SEVEN = 7  # every seventh call is enough where a fault spans several calls
+
+
+def run(fault_at: dict[int, Fault], world: World | None = None) -> World:
+    world = world or World(workload())
+    ports = Faulty(world, lambda number: fault_at.get(number))
+
+    async def play() -> None:
+        await until_done(world, Worker(world, ports))
+        await Worker(world).run()  # finds nothing to do, whatever came late
+        await world.check()
+
+    asyncio.run(play())
+    return world
+
+
+def test_the_workload_meets_what_can_happen_to_a_report() -> None:
+    world, _ = faultless()
+
+    async def verdicts() -> set[str]:
+        blocks = await world.accepted()
+        return {CODES[v] for _, block in blocks for v in block.rows.column("verdict").to_pylist()}
+
+    assert asyncio.run(verdicts()) >= {
+        "credited", "credited_in_part", "cap_reached", "duplicate", "already_claimed", "malformed", "misrouted",
+        "forbidden_operation", "expired", "command_applied", "genesis",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["crash before", "crash after", "refused", "reply lost"])
+def test_a_fault_at_any_single_call_changes_nothing(name: str) -> None:
+    for number in range(CALLS):
+        fault = {
+            "crash before": Fault(before=Crash()),
+            "crash after": Fault(after=Crash()),
+            "refused": Fault(before=Doubt("refused")),
+            "reply lost": Fault(after=Doubt("lost")),
+        }[name]
+        run({number: fault})
+
+
+@pytest.mark.parametrize("late_by", [1, 3, 4, 6, 9])
+def test_an_append_that_arrives_after_its_time_out_counts_once_or_not_at_all(late_by: int) -> None:
+    for number in range(CALLS):
+        run({number: Fault(late_by=late_by)})
+
+
+def test_redis_emptied_at_any_call_is_made_again() -> None:
+    for number in range(CALLS):
+        world = World(workload())
+        run({number: Fault(act=lambda world=world: world.store.restore(0, None))}, world)
+
+
+def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
+    for copied_at in range(0, CALLS, SEVEN):
+        for number in range(copied_at + 1, CALLS, SEVEN):
+            world = World(workload())
+            copies: list[object] = []
+            run(
+                {
+                    copied_at: Fault(act=lambda w=world, c=copies: c.append(w.store.copy_of(0))),
+                    number: Fault(act=lambda w=world, c=copies: w.store.restore(0, c[0])),
+                },
+                world,
+            )
+
+
+def test_a_shard_torn_at_any_call_is_made_again() -> None:
+    for number in range(CALLS):
+        world = World(workload())
+        run({number: Fault(act=lambda world=world: world.store.tear(0))}, world)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    pauses=st.tuples(*[st.dictionaries(st.integers(0, 2 * CALLS), st.integers(1, 60), max_size=12)] * 2),
+    fetches=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_two_workers_that_both_believe_they_own_the_shard(pauses: tuple, fetches: tuple) -> None:
+    """A zombie reads, appends, commits and publishes whenever it pleases."""
+    world = World(workload())
+
+    def worker(which: int) -> Worker:
+        ports = Faulty(world, lambda n: Fault(turns=pauses[which][n]) if n in pauses[which] else None)
+        return Worker(world, ports, fetches[which], patience=1 + 2 * which)
+
+    async def play() -> None:
+        await asyncio.gather(worker(0).run(), worker(1).run())
+        await world.check()
+
+    asyncio.run(play())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_many_faults_in_one_run(data: st.DataObject) -> None:
+    world = World(workload())
+    kinds = {
+        "crash": lambda: Fault(before=Crash()),
+        "refused": lambda: Fault(before=Doubt("refused")),
+        "lost": lambda: Fault(after=Doubt("lost")),
+        "late": lambda: Fault(late_by=data.draw(st.integers(1, 30))),
+        "emptied": lambda: Fault(act=lambda: world.store.restore(0, None)),
+        "torn": lambda: Fault(act=lambda: world.store.tear(0)),
+    }
+    plan = data.draw(st.dictionaries(st.integers(0, 2 * CALLS), st.sampled_from(sorted(kinds)), max_size=8))
+    run({number: kinds[kind]() for number, kind in plan.items()}, world)
+
+
+def recovered(world: World) -> None:
+    asyncio.run(Worker(world).run())
+
+
+def test_blocks_that_follow_nothing_are_ignored() -> None:
+    world = World(workload())
+    stranger = genesis_block("test", 0, GENESIS | {"dedupe_key": "11" * 16}, NOON_MS)
+    world.append(stranger)
+    world.append(make_block(stranger.hash, stranger.meta, {n: c.to_pylist() for n, c in
+                 zip(stranger.rows.schema.names, stranger.rows.columns, strict=True)}))  # fmt: skip
+    recovered(world)
+    asyncio.run(world.check())
+
+
+def test_a_ledger_shorter_than_redis_remembers_halts() -> None:
+    world, _ = faultless()
+    world.ledger.truncate(0, 2)
+    with pytest.raises(OperatorError, match="the ledger lost records"):
+        recovered(world)
+
+
+def test_a_head_that_is_not_on_the_chain_halts() -> None:
+    world, other = faultless()[0], World(workload()[:1])
+    asyncio.run(Worker(other).run())
+    other.store.restore(0, world.store.copy_of(0))
+    for _ in range(len(asyncio.run(world.all_blocks()))):
+        other.append(genesis_block("test", 0, GENESIS, NOON_MS))
+    with pytest.raises(OperatorError, match="not on the ledger's chain"):
+        recovered(other)
+
+
+def test_an_empty_ledger_halts() -> None:
+    world = World([])
+    world.ledger.truncate(0, 0)
+    with pytest.raises(OperatorError, match="empty ledger"):
+        recovered(world)
+
+
+def test_foreign_bytes_in_the_ledger_halt() -> None:
+    world = World(workload())
+    world.ledger.put(0, b"not a block", [])
+    with pytest.raises(OperatorError, match="no block"):
+        recovered(world)
+
+
+@pytest.mark.parametrize(("platform", "shards"), [("other", 4), ("test", 8)])
+def test_another_platforms_ledger_halts(platform: str, shards: int) -> None:
+    world = World([])
+    world.ledger.truncate(0, 0)
+    world.append(genesis_block(platform, 0, GENESIS | {"shards": shards}, NOON_MS))
+    with pytest.raises(OperatorError, match="belongs to platform"):
+        recovered(world)
