@@ -33,7 +33,7 @@ FORBIDDEN_KINDS = frozenset(
 )
 
 _decoder = msgspec.json.Decoder(Report)
-FIELDS = ("kind", *Report.__struct_fields__)
+FIELDS = Report.__struct_fields__
 _whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 # The fields that most reports carry, of a whole chunk, in one match; the rarer ones send it to the slow path.
 _CHECKED_TOGETHER = "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})?\n"
@@ -190,9 +190,7 @@ def _without_values(message: str) -> str:
         near = difflib.get_close_matches(rule.split("`")[1], FIELDS, 1, cutoff=0.75)
         rule = f"unknown field; is {near[0]} meant?" if near else "unknown field"
     elif rule.startswith("Invalid enum value"):
-        field, rule = "activity", "unknown unit"
-    elif rule.startswith("Invalid value"):
-        rule = "no such kind" if field == "kind" else "value not allowed"
+        field, rule = ("kind", "no such kind") if field == "kind" else ("activity", "unknown unit")
     return f"{field}: {rule}"
 
 

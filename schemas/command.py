@@ -1,6 +1,6 @@
 """What the platform itself says, in topic `commands`: one record per shard, in force from its own row on."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -8,10 +8,11 @@ from msgspec import Meta, Struct
 from schemas.report import Instant
 
 
-class ClockCommand(Struct, tag_field="kind", tag="clock", forbid_unknown_fields=True):
+class ClockCommand(Struct, forbid_unknown_fields=True):
     """Sets the shard's time to `at` at this row; it runs on from there. Only where genesis allows it."""
 
     version: Annotated[int, Meta(ge=1, le=1)]
+    kind: Literal["clock"]
     at: Instant
 
 

@@ -54,10 +54,11 @@ def _field(name: str, description: str, length_max: int = 64) -> type:
     return _text(PATTERNS[name], description, length_max)
 
 
-class Report(Struct, tag_field="kind", tag="report", forbid_unknown_fields=True, gc=False):
+class Report(Struct, forbid_unknown_fields=True, gc=False):
     """One behaviour of one person, as an app reports it (管理办法 Art. 21)."""
 
     version: Annotated[int, Meta(ge=VERSION, le=VERSION)]
+    kind: Literal["report"]  # a field, not msgspec's tag, which a record may leave out
     uid: _field("uid", "pseudonymous id of the person, the record's Kafka key", 32)
     report_id: _field("report_id", "the app's own; starts with the behaviour's Shanghai day; unique for ever")
     methodology: _field("methodology", "id of a 方法学, such as SZ-METRO")

@@ -71,7 +71,7 @@ def _keep_refused_bytes(columns: dict[str, list], values: list[bytes], verdicts:
 
 
 _REFUSED_BYTES = KEEPS_RAW | {int(Verdict.PERSONAL_DATA)}
-_NO_REPORT = Report(1, "", "", "", EPOCH, {})
+_NO_REPORT = Report(1, "report", "", "", "", EPOCH, {})
 _RARE = ("scene_id", "subject_type", "evidence_tier", "other_mechanism", "claimed_reduction_g")
 
 

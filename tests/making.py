@@ -52,23 +52,23 @@ def uid(shard: int = 0, number: int = 0) -> str:
     return uids(shard, number + 1)[number]
 
 
-def fields(report_id: str = "a", at: dt.datetime = NOON, **said: object) -> dict:
+def fields(name: str = "a", at: dt.datetime = NOON, **said: object) -> dict:
     """A valid report's fields; `said` replaces or adds, None takes out. The id gets its day."""
     report = {
         "version": 1,
         "kind": "report",
         "uid": uid(),
-        "report_id": f"{at.astimezone(SHANGHAI):%Y%m%d}-{report_id}",
+        "report_id": f"{at.astimezone(SHANGHAI):%Y%m%d}-{name}",
         "methodology": "SZ-METRO",
         "occurred_at": at.isoformat(),
         "activity": {"distance_m": 1_000},
-        "source_txn": f"txn-{report_id}",
+        "source_txn": f"txn-{name}",
     }
-    return {name: value for name, value in (report | said).items() if value is not None}
+    return {key: value for key, value in (report | said).items() if value is not None}
 
 
-def record(report_id: str = "a", at: dt.datetime = NOON, **said: object) -> bytes:
-    return json.dumps(fields(report_id, at, **said)).encode()
+def record(name: str = "a", at: dt.datetime = NOON, **said: object) -> bytes:
+    return json.dumps(fields(name, at, **said)).encode()
 
 
 def clock(at: dt.datetime) -> bytes:

@@ -1,7 +1,7 @@
 """One shard's world in memory: sources, ledger, store, outcomes, and workers that run as Intake._run does.
 
-`Faulty` stands between a worker and its ports, counts their calls, and lets one of them go wrong. After whatever
-happened, `World.check` says whether every promise of the protocol holds.
+`Faulty` stands between a worker and its ports, counts their calls, and lets one of them go wrong. After
+whatever happened, `World.check` says whether every promise of the protocol holds.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class World:
         return chain
 
     async def check(self) -> None:
-        """Raises unless each record has one accepted row, Redis == fold(ledger), and outcomes are complete."""
+        """Raises unless each record has one accepted row, Redis is the fold, and all is published."""
         chain = await self.accepted()
         rows = Counter()
         for _, block in chain:

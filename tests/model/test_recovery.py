@@ -1,7 +1,7 @@
 """Exact effects: whatever fails at whichever port call, every record counts once.
 
-Promises of the protocol (docs/design.md, exact effects): one accepted row for each record; Redis == fold(ledger);
-every outcome of an accepted block is published, and none of any other block.
+Promises of the protocol (docs/design.md, exact effects): one accepted row for each record; Redis is the
+ledger's fold; every outcome of an accepted block is published, and none of any other block.
 """
 
 import asyncio
@@ -79,8 +79,8 @@ def test_the_workload_meets_what_can_happen_to_a_report() -> None:
         return {CODES[v] for _, block in blocks for v in block.rows.column("verdict").to_pylist()}
 
     assert asyncio.run(verdicts()) >= {
-        "credited", "credited_in_part", "cap_reached", "duplicate", "already_claimed", "malformed", "misrouted",
-        "forbidden_operation", "expired", "command_applied", "genesis",
+        "credited", "credited_in_part", "cap_reached", "duplicate", "already_claimed", "malformed",
+        "misrouted", "forbidden_operation", "expired", "command_applied", "genesis",
     }  # fmt: skip
 
 
