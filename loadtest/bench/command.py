@@ -45,6 +45,9 @@ def bench(quick: bool, records: int | None, intake_workers: int, as_json: bool, 
     home = Path(tempfile.mkdtemp(prefix="points-bench-"))
     try:
         result = _measured(home, count, intake_workers, console)
+    except BaseException:
+        console.print(f"the stack's data stays in {home}")
+        raise
     finally:
         stack.down(home)
     encoded = msgspec.json.format(msgspec.json.encode(result), indent=2)
