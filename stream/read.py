@@ -39,17 +39,18 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     ids: dict[int, list[int]] = {}  # by day
     claims: dict[int, list[int]] = {}
     app_keys = [span.topic + "\0" for span in cycle.sources]
+    keyed = blake2b(digest_size=8, key=dedupe_key)
     for i, (item, source, ms) in enumerate(zip(items, cycle.source, occurred_ms, strict=True)):
         if item.__class__ is not Report:
             continue
         day[i] = d = (ms + SHANGHAI_OFFSET_MS) // DAY_MS
         uids[item.uid] = None
-        id_member[i] = member = _member(app_keys[source] + item.report_id, dedupe_key)
+        id_member[i] = member = _member(app_keys[source] + item.report_id, keyed)
         if d not in ids:
             ids[d], claims[d] = [], []
         ids[d].append(member)
         if claim := _claim(item, ms, rules):
-            claim_member[i] = member = claim_on(_member(claim, dedupe_key), d)
+            claim_member[i] = member = claim_on(_member(claim, keyed), d)
             claims[d].append(member)
     return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), _lookups(ids, claims))
 
@@ -100,6 +101,11 @@ def _claim(report: Report, occurred_ms: int, rules: Rules) -> str:
 _signed_64_bit = struct.Struct("<q").unpack
 
 
-def _member(text: str, key: bytes) -> int:
-    """A keyed 64-bit hash: apps cannot make ids that collide. 0 is taken to mean none."""
-    return _signed_64_bit(blake2b(text.encode(), digest_size=8, key=key).digest())[0] or 1
+def _member(text: str, keyed: blake2b) -> int:
+    """A keyed 64-bit hash: apps cannot make ids that collide. 0 is taken to mean none.
+
+    A copy of `keyed`, which has the key in it already, costs 0.6 us; taking the key anew 0.8.
+    """
+    digest = keyed.copy()
+    digest.update(text.encode())
+    return _signed_64_bit(digest.digest())[0] or 1
