@@ -1,6 +1,8 @@
 """The intake worker: one Faust agent over all intake topics and commands; one task a shard."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from faust.types.tuples import TP
@@ -14,14 +16,23 @@ from stream.transport import Batch, BatchConsumer
 
 log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
+IDLE_CHECK_S = 1.0  # one HGET a shard: how long a Redis that went back may go unnoticed
 RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
 
 class Intake:
     """`stream.transport.Handler` that runs cycles. A shard is in `_shards` while recovered and sound."""
 
-    def __init__(self, expected: Expected, store: Store, ledger: Ledger, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        expected: Expected,
+        store: Store,
+        ledger: Ledger,
+        publisher: Publisher,
+        fail: Callable[[BaseException], Any] = end_process,
+    ) -> None:
         self._expected, self._store, self._ledger, self._publisher = expected, store, ledger, publisher
+        self._fail = fail
         self._topics = sorted([COMMANDS, *(intake_topic(app) for app in expected.rules.apps)])
         self._shards: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task] = {}
@@ -50,7 +61,7 @@ class Intake:
         for number in sorted({tp.partition for tp in tps}):
             mine = sorted(tp.topic for tp in tps if tp.partition == number)
             if mine != self._topics:
-                end_process(
+                self._fail(
                     OperatorError(
                         f"Shard {number} came without {sorted(set(self._topics) - set(mine))}: topics are not"
                         " partitioned alike.",
@@ -108,7 +119,7 @@ class Intake:
                 log.warning("recovering a shard", shard=number, why=str(doubt), delay_s=delay_s)
                 await asyncio.sleep(delay_s)
             except Exception as error:
-                end_process(error)
+                self._fail(error)
             finally:
                 await self._drop(number)
 
@@ -121,18 +132,27 @@ class Intake:
         await self._consumer.seek_to({TP(topic, shard.number): offset for topic, offset in positions.items()})
 
     async def _run_cycles(self, shard: Shard) -> None:
-        arrived = self._arrived[shard.number]
         while not self._stopping:
-            if not shard.buffer.rows():
-                arrived.clear()
-                if shard.publishing:
-                    await shard.publishing  # its failure must not wait for more records to be noticed
-                if not (arrived.is_set() or shard.buffer.rows()):
-                    await arrived.wait()
-                continue
-            await run_cycle(shard, self._store, self._ledger, self._publisher)
+            if shard.buffer.rows():
+                await run_cycle(shard, self._store, self._ledger, self._publisher)
+            else:
+                await self._idle(shard)
         if shard.publishing:
             await shard.publishing
+
+    async def _idle(self, shard: Shard) -> None:
+        """Waits for records. What went wrong meanwhile must not wait for them, too: a publication that failed,
+        or a Redis that lost its last writes and would show old balances. Raises `Doubt` for either."""
+        arrived = self._arrived[shard.number]
+        arrived.clear()
+        if shard.publishing:
+            await shard.publishing
+        while not (self._stopping or shard.buffer.rows()):
+            try:
+                await asyncio.wait_for(arrived.wait(), IDLE_CHECK_S)
+            except TimeoutError:
+                if (await self._store.read(shard.number, [], {})).head_hash != shard.head.hash:
+                    raise Doubt("Redis has another head") from None
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)

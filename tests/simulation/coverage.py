@@ -1,0 +1,1 @@
+SITUATIONS: tuple[str, ...] = ()

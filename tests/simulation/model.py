@@ -1,0 +1,123 @@
+"""The reference model: what a correct platform answers, in plain Python, sharing no code with the pipeline.
+
+It is told the order in which records were decided, which is the ledger's to choose, and the shard's time at each;
+everything else it works out by itself: verdicts, amounts, balances, expiries, what is remembered.
+"""
+
+import calendar
+import datetime as dt
+from typing import NamedTuple
+
+from tests.simulation.traffic import ACTIVITY_MAX, CAP_MILLI, METHODS, VALIDITY_MONTHS, Intent
+
+DAY_MS = 86_400_000
+FIRST_DAY, LAST_DAY = dt.date(2022, 8, 18), dt.date(2027, 8, 17)
+LATE_DAYS, FUTURE_MS = 9, 300_000
+
+
+class Answer(NamedTuple):
+    """What a row must say."""
+
+    verdict: str
+    uid: str = ""
+    reduction_mg: int = 0
+    points_milli: int = 0
+    expires: dt.date | None = None
+    balance_milli: int = 0
+
+
+def date_of(ms: int) -> dt.date:
+    """The Shanghai date of an instant."""
+    return (dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=ms, hours=8)).date()
+
+
+def month_later(day: dt.date) -> dt.date:
+    """The same day of a later month, or that month's last day."""
+    index = day.year * 12 + day.month - 1 + VALIDITY_MONTHS
+    year, month = index // 12, index % 12 + 1
+    return dt.date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
+
+
+class ShardModel:
+    """One shard as it must be."""
+
+    def __init__(self) -> None:
+        self.lots: dict[str, dict[dt.date, int]] = {}
+        self.used: dict[tuple[str, dt.date], int] = {}
+        self.ids: dict[tuple[str, str], dt.date] = {}
+        self.claims: set[tuple[str, str, str, dt.date]] = set()
+        self.decided_anything = False
+
+    def balance(self, uid: str) -> int:
+        return sum(self.lots.get(uid, {}).values())
+
+    def block(self, records: list[tuple[str, Intent, int]]) -> list[Answer]:
+        """The rows of one block: (topic, record, shard time) in order; expiries of the persons touched first."""
+        answers = []
+        today = date_of(records[0][2])
+        for uid in dict.fromkeys(intent.uid for _, intent, _ in records if intent.kind == "report"):
+            for expires in sorted(self.lots.get(uid, {})):
+                if expires < today:
+                    points = self.lots[uid].pop(expires)
+                    answers.append(Answer("expired", uid, 0, -points, expires, self.balance(uid)))
+        answers += [self._record(topic, intent, time_ms, today) for topic, intent, time_ms in records]
+        _, last, end_ms = records[-1]
+        if answers[-1].verdict == "command_applied":
+            end_ms = last.at_ms
+        self._forget(date_of(end_ms) - dt.timedelta(LATE_DAYS + 1))
+        return answers
+
+    def _forget(self, oldest: dt.date) -> None:
+        """What is too late for ever need not be remembered."""
+        self.ids = {key: day for key, day in self.ids.items() if day >= oldest}
+        self.claims = {claim for claim in self.claims if claim[3] >= oldest}
+
+    def _record(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> Answer:
+        first = not self.decided_anything
+        self.decided_anything = True
+        if intent.kind == "rubbish":
+            return Answer("malformed")
+        if intent.kind == "clock":
+            return Answer("command_applied" if intent.at_ms >= time_ms or first else "forbidden_operation")
+        verdict = self._verdict(topic, intent, time_ms, today)
+        reduction = points = 0
+        expires = None
+        if verdict is None:
+            verdict, reduction, points = self._credit(intent)
+            self.claims.add((intent.uid, intent.methodology, intent.txn, date_of(intent.occurred_ms)))
+        if verdict not in ("duplicate", "occurred_in_future", "outside_validity", "too_late"):
+            self.ids[topic, intent.report_id] = date_of(intent.occurred_ms)
+        if points:
+            expires = month_later(today)
+            lots = self.lots.setdefault(intent.uid, {})
+            lots[expires] = lots.get(expires, 0) + points
+        return Answer(verdict, intent.uid, reduction, points, expires, self.balance(intent.uid))
+
+    def _verdict(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> str | None:
+        day = date_of(intent.occurred_ms)
+        if (topic, intent.report_id) in self.ids:
+            return "duplicate"
+        if intent.occurred_ms > time_ms + FUTURE_MS:
+            return "occurred_in_future"
+        if not FIRST_DAY <= day <= LAST_DAY:
+            return "outside_validity"
+        if (today - day).days > LATE_DAYS:
+            return "too_late"
+        if intent.methodology not in METHODS:
+            return "methodology_unknown"
+        if not 1 <= intent.amount <= ACTIVITY_MAX:
+            return "activity_invalid"
+        near = [day + dt.timedelta(days) for days in (-1, 0, 1)]
+        if any((intent.uid, intent.methodology, intent.txn, d) in self.claims for d in near):
+            return "already_claimed"
+        return None
+
+    def _credit(self, intent: Intent) -> tuple[str, int, int]:
+        numerator, denominator = METHODS[intent.methodology]
+        reduction = intent.amount * numerator // denominator
+        key = (intent.uid, date_of(intent.occurred_ms))
+        room = CAP_MILLI - self.used.get(key, 0)
+        points = min(reduction, room)
+        self.used[key] = self.used.get(key, 0) + points
+        verdict = "credited" if points == reduction else "credited_in_part" if points else "cap_reached"
+        return verdict, reduction, points

@@ -1,0 +1,182 @@
+"""Kafka, Redis and ClickHouse as one process sees them: slow, forgetful, and sometimes silent about what they did.
+
+The memory stores of `sinks` do the work; `Ports` stands between them and one worker process. Every call takes
+time, then has its effect, then takes time to answer; a fault may strike at each of the three.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from schemas.block import Block, encode_block
+from schemas.outcome import Message
+from schemas.state import Change, Head
+from sinks.clickhouse.errors import ArchiveUnavailable
+from sinks.clickhouse.run import NOTHING, Mark, Run
+from sinks.ports import Doubt, Snapshot
+
+CALL_S = 0.02  # the longest of an ordinary call, half on the way and half on the way back
+LATE_S = 8.0  # how much later than its sender gave up a produce may still arrive
+
+
+class Process:
+    """One operating system process of a worker; dead ones never get an answer again."""
+
+    def __init__(self, world: Any, name: str) -> None:
+        self.world, self.name, self.alive = world, name, True
+        self.paused_until_s = 0.0
+
+    def crash(self, why: str) -> None:
+        """kill -9: tasks end where they stand, requests already sent go on."""
+        if self.alive:
+            self.alive = False
+            self.world.story(f"{self.name} dies: {why}")
+            self.world.loop.kill(self)
+
+    async def io(self, what: str, effect: Callable[[], Any], doubt: type[Exception] = Doubt) -> Any:
+        """One call of the outside: the request travels, has its effect, and the answer travels."""
+        chance = self.world.chance
+        await self._travel(what)
+        if chance.fault(f"crash before {what}", 0.004):
+            self.crash(f"before {what}")
+        if chance.fault(f"request lost: {what}", 0.006):
+            raise doubt(f"{what}: the request was lost")
+        await self._while_alive()
+        answer = effect()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if chance.fault(f"crash after {what}", 0.004):
+            self.crash(f"after {what}")
+        await self._travel(what)
+        if chance.fault(f"answer lost: {what}", 0.008):
+            raise doubt(f"{what}: the answer was lost")
+        return answer
+
+    async def _travel(self, what: str) -> None:
+        await asyncio.sleep(self.world.chance.uniform("travel") * CALL_S / 2)
+        if self.world.chance.fault(f"{self.name.split('-')[0]} stops for a while", 0.002):
+            self.paused_until_s = self.world.loop.time() + 3 + 12 * self.world.chance.uniform("pause")
+            self.world.story(f"{self.name} stops for a while, at {what}")
+        await self._while_alive()
+
+    async def _while_alive(self) -> None:
+        while self.alive and self.paused_until_s > self.world.loop.time():
+            await asyncio.sleep(self.paused_until_s - self.world.loop.time())
+        if not self.alive:
+            await asyncio.get_running_loop().create_future()  # for ever
+
+
+class LedgerPort:
+    """`Ledger` of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    async def append(self, block: Block) -> int:
+        world, shard = self._world, block.meta.shard
+
+        def land() -> int:
+            return world.land(shard, block, self._process)
+
+        if world.chance.fault("append arrives late", 0.02):
+            delay_s = LATE_S * world.chance.uniform("late append")
+            world.loop.call_later(delay_s, land)
+            world.appends_under_way += 1
+            world.story(f"{self._process.name} gives up on block {block.meta.seq} of shard {shard}; it is late")
+            await asyncio.sleep(delay_s * world.chance.uniform("patience"))
+            raise Doubt("append: time-out")
+        offset = await self._process.io("append", land)
+        if world.chance.fault("append arrives twice", 0.01):
+            world.loop.call_later(LATE_S * world.chance.uniform("late append"), land)
+            world.appends_under_way += 1
+        return offset
+
+    async def end(self, shard: int) -> int:
+        return await self._process.io("ledger end", lambda: len(self._world.ledger.records(shard)))
+
+    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+        await self._process.io("ledger read", lambda: None)
+        async for found in self._world.ledger.read(shard, start, end):
+            yield found
+
+    async def renew(self, shard: int) -> None:
+        """The producer before may still be sending: what is under way stays under way."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+class StorePort:
+    """`Store` of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    async def load_head(self, shard: int) -> Head | None:
+        return await self._process.io("load head", lambda: self._world.store.load_head(shard))
+
+    async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
+        return await self._process.io("read state", lambda: self._world.store.read(shard, uids, lookups))
+
+    async def commit(self, change: Change) -> None:
+        await self._process.io("commit", lambda: self._world.commit(change))
+
+    async def reset(self, shard: int) -> None:
+        await self._process.io("reset", lambda: self._world.store.reset(shard))
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+class PublisherPort:
+    """`Publisher` of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    async def start(self) -> None:
+        """Nothing to begin."""
+
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+        await self._process.io("publish", lambda: self._world.publish(shard, messages))
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+class ArchivePort:
+    """`Archive` of one process: synchronous, as the archive's thread calls it. See `World.in_thread`."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+        self._connected_to = process.world.clickhouse_starts
+
+    def high_water(self, shard: int, verified: Mark = NOTHING) -> Mark:
+        self._down()
+        return self._world.archive.high_water(shard, verified)
+
+    def append(self, run: Run, mark: Mark) -> Mark:
+        world, chance = self._world, self._world.chance
+        self._down()
+        if chance.fault("insert refused", 0.02):
+            raise ArchiveUnavailable("insert: too many parts")
+        world.archived(run, mark, self._process)
+        if chance.fault("insert's answer lost", 0.04):
+            world.count("archive: answer of an insert lost")
+            raise ArchiveUnavailable("insert: time-out after it was applied")
+        return world.archive.high_water(run.shard, mark)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _down(self) -> None:
+        if self._world.loop.time() < self._world.clickhouse_down_until_s:
+            raise ArchiveUnavailable("connection refused")
+        if self._connected_to != self._world.clickhouse_starts:
+            self._connected_to = self._world.clickhouse_starts
+            raise ArchiveUnavailable("connection reset: the server was started again")
+
+
+def ledger_record(block: Block) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """A block as the topic holds it."""
+    return encode_block(block)

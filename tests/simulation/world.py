@@ -1,0 +1,355 @@
+"""One simulated platform: two shards, two intake workers, two archive workers, and everything outside them.
+
+The real `Intake` and `ArchiveHandler`, with all that stands under them, run unchanged over ports that misbehave.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from faust.types.tuples import TP
+
+from schemas.block import Block, genesis_block
+from schemas.outcome import Message, messages_of
+from schemas.report import to_ms
+from schemas.state import ZERO_HASH, Change, Person, decode_person
+from schemas.topics import COMMANDS, LEDGER
+from sinks.clickhouse.memory import MemoryArchive
+from sinks.clickhouse.run import Mark, Run
+from sinks.memory import MemoryLedger, MemoryStore
+from sinks.ports import Doubt
+from stream.archive import ArchiveHandler
+from stream.errors import OperatorError
+from stream.intake import Intake
+from stream.recovery import Expected
+from tests.simulation import traffic
+from tests.simulation.chance import Chance
+from tests.simulation.group import Group
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.outside import ArchivePort, LedgerPort, Process, PublisherPort, StorePort, ledger_record
+
+GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True}
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+class World:
+    """All that is outside the workers, the workers themselves, and what happened."""
+
+    def __init__(self, chance: Chance) -> None:
+        self.chance, self.loop = chance, VirtualLoop()
+        self.loop.executor = self._in_thread
+        self.shards = traffic.SHARDS
+        self.start_ms = to_ms(traffic.START)
+        self.store, self.ledger, self.archive = Store(), Ledger(), CountingArchive()
+        self.sources: dict[TP, list[SimpleNamespace]] = defaultdict(list)
+        self.intents: dict[tuple[str, int, int], traffic.Intent] = {}
+        self.heads = dict.fromkeys(range(self.shards), ZERO_HASH)  # of the accepted chain, by the reader's rule
+        self.accepted: dict[int, list[Block]] = defaultdict(list)
+        self.wanted: dict[tuple[int, int], set[tuple[str, bytes]]] = {}  # outcomes of accepted blocks
+        self.published: set[tuple[str, bytes]] = set()
+        self.copies: list[dict[int, Any]] = []
+        self.clickhouse_down_until_s = 0.0
+        self.clickhouse_starts = 0
+        self.appends_under_way = 0
+        self.seen: Counter[str] = Counter()
+        self._story: list[str] = []
+        expected = Expected("sim", self.shards, traffic.rules())
+        self.intake = Group(self, "intake", tuple(sorted(traffic.TOPICS)), lambda p: self._intake(p, expected))
+        self.archivers = Group(self, "archive", (LEDGER,), self._archiver)
+
+    # --- what happened -------------------------------------------------------------------------------------
+
+    def count(self, situation: str) -> None:
+        """A situation that some run must have met."""
+        self.seen[situation] += 1
+
+    def story(self, line: str) -> None:
+        """One line for whoever has to understand a failure."""
+        self._story.append(f"{self.loop.time():8.3f} s  {line}")
+
+    def last_steps(self, lines: int) -> list[str]:
+        return self._story[-lines:]
+
+    def now_ms(self) -> int:
+        """The broker's clock."""
+        return self.start_ms + int(self.loop.time() * 1000)
+
+    # --- the workers ---------------------------------------------------------------------------------------
+
+    def _intake(self, process: Process, expected: Expected) -> Intake:
+        ports = (StorePort(process), LedgerPort(process), PublisherPort(process))
+        return Intake(expected, *ports, fail=lambda error: self._gives_up(process, error))
+
+    def _archiver(self, process: Process) -> ArchiveHandler:
+        return ArchiveHandler(ArchivePort(process), process, fail=lambda error: self._gives_up(process, error))
+
+    def _gives_up(self, process: Process, error: BaseException) -> None:
+        """What `end_process` does; only an operator's error that this run has caused may lead here."""
+        if not isinstance(error, OperatorError):
+            raise Violation(f"{process.name} gives up: {error!r}") from error
+        if not (self.seen["archive: rows lost"] and process.name.startswith("archive")):
+            raise Violation(f"{process.name} gives up: {error}") from error
+        self.count("archive: a worker halts because rows were lost")
+        process.crash(f"gives up: {error.message}")
+
+    def _in_thread(self, call: Callable[[], Any]) -> asyncio.Future:
+        """The archive's thread: answers after a while, whatever becomes of who asked."""
+        answer = self.loop.create_future()
+
+        def run() -> None:
+            try:
+                result = call()
+            except Exception as error:
+                self._later(answer, answer.set_exception, error)
+            else:
+                self._later(answer, answer.set_result, result)
+
+        self.loop.call_later(0.2 * self.chance.uniform("thread"), run)
+        return answer
+
+    def _later(self, answer: asyncio.Future, settle: Callable, value: Any) -> None:
+        delay_s = 0.1 * self.chance.uniform("thread answers")
+        self.loop.call_later(delay_s, lambda: answer.done() or settle(value))
+
+    # --- Kafka ---------------------------------------------------------------------------------------------
+
+    def records(self, tp: TP, first: int) -> list[SimpleNamespace]:
+        """Records of a partition from an offset on."""
+        if tp.topic == LEDGER:
+            found = self.ledger.records(tp.partition)[first:]
+            return [
+                SimpleNamespace(offset=first + i, timestamp=0, value=v, headers=h) for i, (v, h) in enumerate(found)
+            ]
+        return [r for r in self.sources[tp] if r.offset >= first]
+
+    def produce(self, topic: str, shard: int, intent: traffic.Intent) -> None:
+        """An app's or the platform's record; now and then a transaction's marker takes an offset before it."""
+        log = self.sources[TP(topic, shard)]
+        offset = log[-1].offset + 1 if log else 0
+        if self.chance.uniform("marker") < 0.04:
+            offset += 1
+        log.append(SimpleNamespace(offset=offset, timestamp=self.now_ms(), value=intent.value or None))
+        self.intents[topic, shard, offset] = intent
+
+    def land(self, shard: int, block: Block, writer: Process) -> int:
+        """A block arrives in the ledger; readers accept it if it follows the head."""
+        offset = self.ledger.put(shard, *ledger_record(block))
+        accepted = block.prev == self.heads[shard]
+        if accepted:
+            self.heads[shard] = block.hash
+            self.accepted[shard].append(block)
+            messages = messages_of(block)
+            self.wanted[shard, block.meta.seq] = {(t, m.value) for t, ms in messages.items() for m in ms}
+        owner = self.intake.owner.get(shard)
+        if owner is not None and owner is not writer:
+            kind = "accepted" if accepted else "ignored"
+            self.count(f"ledger: a block of a former owner {kind}")
+        elif not accepted:
+            self.count("ledger: a repeated or late block ignored")
+        text = "" if accepted else ", ignored"
+        self.story(f"shard {shard}: block {block.meta.seq} of {writer.name} at ledger offset {offset}{text}")
+        return offset
+
+    def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+        """Outcomes arrive; they may only be of accepted blocks."""
+        of_accepted = set().union(*(w for (s, _), w in self.wanted.items() if s == shard), set())
+        for topic, batch in messages.items():
+            for message in batch:
+                if (topic, message.value) not in of_accepted:
+                    raise Violation(f"published an outcome that the ledger does not hold: {message.value!r}")
+                self.published.add((topic, message.value))
+
+    # --- Redis ---------------------------------------------------------------------------------------------
+
+    async def commit(self, change: Change) -> None:
+        """The script runs, or is cut off in its middle."""
+        if self.chance.fault("script torn", 0.006):
+            self.store.tear(change.shard)
+            self.count("redis: script torn")
+            self.story(f"shard {change.shard}: the script is cut off in its middle")
+            raise Doubt("the script's answer never came")
+        await self.store.commit(change)
+        hashes = [block.hash for block in self.accepted[change.shard]]
+        if change.head.hash not in hashes:
+            raise Violation(f"Redis of shard {change.shard} moved to a head that the ledger does not hold")
+
+    def _redis_goes_back(self) -> None:
+        which = self.chance.below("which copy", len(self.copies) + 1)
+        copied = self.copies[which] if which < len(self.copies) else None
+        for shard in range(self.shards):
+            self.store.restore(shard, copied and copied[shard])
+        self.count("redis: rolled back" if copied else "redis: emptied")
+        if self.appends_under_way:
+            self.count("redis: rolled back while an append was under way")
+        self.story("Redis goes back to an old copy" if copied else "Redis loses everything")
+
+    # --- ClickHouse ----------------------------------------------------------------------------------------
+
+    def archived(self, run: Run, mark: Mark, writer: Process) -> None:
+        """An insert is applied."""
+        assert run.first_seq == mark.seq + 1
+        if self.archive.insert(run):
+            self.count("archive: an insert repeated")
+        owner = self.archivers.owner.get(run.shard)
+        if owner is not None and owner is not writer:
+            self.count("archive: an insert of a former owner")
+        if len(run.blocks) > 1:
+            self.count("archive: a run of several blocks")
+        self.story(f"shard {run.shard}: {writer.name} inserts blocks {run.first_seq}-{run.last_seq}")
+
+    # --- the run -------------------------------------------------------------------------------------------
+
+    async def trouble(self) -> None:
+        """What happens to the services by itself."""
+        while True:
+            await asyncio.sleep(0.5)
+            self.copies = [*self.copies[-5:], {s: self.store.copy_of(s) for s in range(self.shards)}]
+            if self.chance.fault("Redis goes back", 0.03):
+                self._redis_goes_back()
+            if self.chance.fault("ClickHouse down", 0.02):
+                self.clickhouse_down_until_s = self.loop.time() + 10 * self.chance.uniform("down")
+                self.story("ClickHouse is down for a while")
+            if self.chance.fault("ClickHouse loses its last insert", 0.015) and self.archive.lose_last():
+                self.clickhouse_starts += 1
+                self.seen["archive: rows lost"] += 1
+                self.story("ClickHouse crashes, and starts without its last insert")
+
+    async def speak(self, records: int) -> None:
+        """Apps and platform send, at an uneven pace."""
+        talk = traffic.Traffic(self.chance)
+        uids = traffic.persons()
+        offset_ms = 0
+        for _ in range(records):
+            await asyncio.sleep(1.2 * self.chance.uniform("pace") ** 3)
+            if self.chance.uniform("command") < 0.03:
+                command = talk.clock(self.now_ms() + offset_ms)
+                for shard in range(self.shards):
+                    self.produce(COMMANDS, shard, command)
+                offset_ms = max(offset_ms, command.at_ms - self.now_ms())
+                self.count("time: a clock command")
+                continue
+            intent = talk.report(self.now_ms() + offset_ms)
+            app = traffic.APPS[self.chance.below("app", len(traffic.APPS))]
+            shard = uids.index(intent.uid) // 5 if intent.uid else self.chance.below("rubbish to", self.shards)
+            self.produce(f"intake.{app}", shard, intent)
+
+    def unsettled(self) -> str:
+        """What is still missing of everything sent being decided, stored, published and archived; '' if nothing."""
+        for shard in range(self.shards):
+            chain = self.accepted[shard]
+            ends = {span.topic: span.next for block in chain for span in block.meta.sources}
+            logs = {tp.topic: log for tp, log in self.sources.items() if tp.partition == shard and log}
+            if ends != {topic: log[-1].offset + 1 for topic, log in logs.items()}:
+                return f"records of shard {shard} are not decided"
+            if self.archive.last(shard) != chain[-1].meta.seq:
+                return f"shard {shard} is not archived"
+            if self.store.head_hash(shard) != self.heads[shard]:
+                return f"Redis of shard {shard} is not at the ledger's head"
+        return "" if self.published == set().union(*self.wanted.values()) else "outcomes are missing"
+
+    async def main(self, records: int) -> None:
+        """Speaks while everything goes wrong, then lets it heal, and waits until all is settled."""
+        for shard in range(self.shards):
+            self.land(shard, genesis_block("sim", shard, GENESIS, self.start_ms - 60_000), Process(self, "up"))
+        others = [self.loop.create_task(task) for task in (
+            self.intake.coordinate(2), self.archivers.coordinate(2), self.trouble())]  # fmt: skip
+        try:
+            speaking = self.loop.create_task(self.speak(records))
+            await self._watched([speaking, *others], lambda: speaking.done())
+            self.chance.healing = True
+            self.story("no more faults from here on")
+            # An archive worker finds lost rows when it next writes to the shard or is assigned it anew.
+            await self.archivers.rebalance()
+            end_s = self.loop.time() + 120
+            await self._watched(others, lambda: not self.unsettled() or self.loop.time() > end_s)
+            if self.unsettled():
+                raise Violation(f"120 s after the last fault: {self.unsettled()}")
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                if task is not asyncio.current_task():
+                    task.cancel()
+
+    async def _watched(self, tasks: list[asyncio.Task], until: Callable[[], bool]) -> None:
+        while not until():
+            for task in tasks:
+                if task.done() and task.exception():
+                    raise task.exception()
+            if self.failure:
+                raise self.failure
+            await asyncio.sleep(0.25)
+
+    failure: BaseException | None = None
+
+    def run(self, records: int) -> None:
+        """The whole run, in virtual time. Raises `Violation`."""
+
+        def on_error(loop: VirtualLoop, context: dict) -> None:
+            error = context.get("exception")
+            if isinstance(error, Violation):
+                self.failure = error
+
+        self.loop.set_exception_handler(on_error)
+        asyncio.set_event_loop(self.loop)
+        with mock.patch("time.time_ns", lambda: self.now_ms() * 1_000_000):
+            try:
+                self.loop.run_until_complete(self.main(records))
+            finally:
+                self.loop.close()
+                asyncio.set_event_loop(None)
+
+
+class Ledger(MemoryLedger):
+    """The topic, and a look at its records."""
+
+    def records(self, shard: int) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
+        return self._records[shard]
+
+
+class Store(MemoryStore):
+    """Redis, and a look at its heads."""
+
+    def all_persons(self, shard: int) -> dict[str, Person]:
+        return {uid: decode_person(value) for uid, value in self._shards[shard].persons.items()}
+
+    def head_hash(self, shard: int) -> bytes:
+        state = self._shards[shard]
+        return state.head.hash if state.head and not state.torn else ZERO_HASH
+
+
+class CountingArchive(MemoryArchive):
+    """A table that remembers inserts by token, folds equal rows, and can lose what was not on its disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tokens: set[str] = set()
+        self._last: Run | None = None
+
+    def insert(self, run: Run) -> bool:
+        """Applies an insert; whether its token was known, so that nothing happened."""
+        if run.token in self._tokens and (run.shard, run.last_seq) in self.blocks:
+            return True
+        self._tokens.add(run.token)
+        for found in run.blocks:
+            key = (run.shard, found.block.meta.seq)
+            if key in self.blocks and self.blocks[key].block.hash != found.block.hash:
+                raise Violation(f"the archive has two different blocks {key}")
+            self.blocks[key] = found
+        self._last = run
+        return False
+
+    def last(self, shard: int) -> int:
+        return max((seq for s, seq in self.blocks if s == shard), default=-1)
+
+    def lose_last(self) -> bool:
+        run, self._last = self._last, None
+        if run is None or self.last(run.shard) != run.last_seq:
+            return False
+        for found in run.blocks:
+            self.blocks.pop((run.shard, found.block.meta.seq), None)
+        return True
