@@ -16,8 +16,8 @@ SESSION_S = 3.0  # after this the group gives a silent member's shards away
 class Consumer:
     """`stream.transport.BatchConsumer` as a handler knows it: it is placed, and then delivers."""
 
-    def __init__(self, world: Any, process: Process, handler: Any) -> None:
-        self.world, self.process, self.handler = world, process, handler
+    def __init__(self, group: "Group", process: Process, handler: Any) -> None:
+        self.group, self.world, self.process, self.handler = group, group.world, process, handler
         self.next: dict[TP, int] = {}
         self.assigned: set[TP] = set()
 
@@ -36,7 +36,9 @@ class Consumer:
             for batch in batches:
                 self.next[TP(batch.topic, batch.partition)] = batch.next
                 if chance.fault("delivery lost", 0.01):
+                    # Faust drops what it has in hand when a rebalance suspends its flow, and at no other time.
                     self.world.count("transport: a delivery lost")
+                    self.group.rebalance_due = True
                     continue
                 self.handler.take(batch._replace(more=last[batch.partition] is not batch))
 
@@ -57,6 +59,8 @@ class Group:
         self.world, self.kind, self.topics, self._make = world, kind, topics, make_handler
         self.members: list[SimpleNamespace] = []
         self.owner: dict[int, Process] = {}
+        self.rebalance_due = False
+        self._rebalancing = asyncio.Lock()
         self._born = 0
 
     def start_member(self) -> None:
@@ -65,7 +69,7 @@ class Group:
         process = Process(self.world, f"{self.kind}-{self._born}")
         token = current.set(process)
         handler = self._make(process)
-        consumer = Consumer(self.world, process, handler)
+        consumer = Consumer(self, process, handler)
         member = SimpleNamespace(process=process, handler=handler, consumer=consumer)
         self.members.append(member)
         self.world.loop.create_task(consumer.deliver())
@@ -86,7 +90,7 @@ class Group:
             while len(self.members) < members:
                 self.start_member()
             newly = any(not m.consumer.assigned and not self._silent(m) for m in self.members)
-            if lost or joined or newly or chance.fault(f"rebalance of {self.kind}", 0.05):
+            if lost or joined or newly or self.rebalance_due or chance.fault(f"rebalance of {self.kind}", 0.05):
                 await self.rebalance()
             await asyncio.sleep(0.5 + chance.uniform("coordinate"))
 
@@ -95,6 +99,11 @@ class Group:
 
     async def rebalance(self) -> None:
         """Revokes everything from whoever listens, then assigns all shards among them."""
+        async with self._rebalancing:
+            self.rebalance_due = False
+            await self._rebalance()
+
+    async def _rebalance(self) -> None:
         listening = [m for m in self.members if m.process.alive and not self._silent(m)]
         if not listening:
             return
