@@ -52,6 +52,25 @@ class Message(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
+# The fields of an outcome, as published in schemas/json/outcome.schema.json.
+OUTCOME_FIELDS: dict[str, tuple[type, str]] = {
+    "version": (int, "1"),
+    "report_id": (str, "of the record; empty where it could not be read"),
+    "verdict": (str, "see docs/verdicts.md"),
+    "detail": (str, "the field and the rule that it broke; empty if nothing was wrong"),
+    "reduction_mg": (int, "recorded reduction in mg CO2e"),
+    "points_milli": (int, "issued points in 1/1000"),
+    "balance_milli": (int, "the person's points in 1/1000 after this record"),
+    "expires_on": (str, "last valid day of these points in Asia/Shanghai, YYYY-MM-DD; empty without points"),
+    "topic": (str, "where the record was read"),
+    "partition": (int, "where the record was read"),
+    "offset": (int, "where the record was read"),
+    "shard": (int, "with seq and row: the place in the ledger, unique for ever"),
+    "seq": (int, "the block"),
+    "row": (int, "the row of the block"),
+}
+
+
 def messages_of(block: Block) -> dict[str, list[Message]]:
     """All outcomes and dead letters of a block, by topic, in row order."""
     shard, seq = block.meta.shard, block.meta.seq

@@ -64,7 +64,13 @@ class Report(Struct, forbid_unknown_fields=True, gc=False):
     methodology: _field("methodology", "id of a 方法学, such as SZ-METRO")
     occurred_at: Instant
     activity: Annotated[
-        dict[Unit, Amount], Meta(min_length=1, max_length=1, description="in the methodology's unit")
+        dict[Unit, Amount],
+        Meta(
+            min_length=1,
+            max_length=1,
+            description="in the methodology's unit",
+            extra_json_schema={"propertyNames": {"enum": list(UNITS)}},
+        ),
     ]
     ended_at: Instant | UnsetType = UNSET
     source_txn: _field("source_txn", "the operator's own transaction, such as a gate's") | UnsetType = UNSET

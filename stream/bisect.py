@@ -43,7 +43,7 @@ def decide_each(
         return decide(platform, head, cycle, reading, before.persons, before.seen, published_to)
     except Exception as error:
         log.exception("decide failed; looking for the record", shard=cycle.shard, seq=head.seq + 1)
-        bad = _find(attempt, range(len(reading.items)))
+        bad = _find(attempt, range(len(reading.items))) if _succeeds(attempt, range(0)) else set()
         if not bad or len(bad) > INTERNAL_ERRORS_MAX:
             raise OperatorError(
                 f"The decision fails on {len(bad) or 'no single one'} of {len(reading.items)} records.",
@@ -60,12 +60,18 @@ def decide_each(
 
 def _find(attempt, rows: range) -> set[int]:
     """The rows on which `attempt` raises, each alone; more than the limit are not looked for to the end."""
+    if _succeeds(attempt, rows):
+        return set()
+    if len(rows) == 1:
+        return {rows[0]}
+    half = len(rows) // 2
+    bad = _find(attempt, rows[:half])
+    return bad if len(bad) > INTERNAL_ERRORS_MAX else bad | _find(attempt, rows[half:])
+
+
+def _succeeds(attempt, rows: range) -> bool:
     try:
         attempt(rows)
     except Exception:
-        if len(rows) == 1:
-            return {rows[0]}
-        half = len(rows) // 2
-        bad = _find(attempt, rows[:half])
-        return bad if len(bad) > INTERNAL_ERRORS_MAX else bad | _find(attempt, rows[half:])
-    return set()
+        return False
+    return True

@@ -104,10 +104,22 @@ def _credentials(settings: Settings, principal: str) -> faust.SASLCredentials:
     )
 
 
+def configure_log() -> None:
+    """Lines for people, without the locals of a traceback: these hold records and secrets."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
 def run_worker(app: faust.App) -> None:
     """Runs until SIGTERM; exits with 1 on any failure: every effect is recoverable, and none is skipped."""
     uvloop.install()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    configure_log()
     # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so collections
     # find nothing, and at the default thresholds they cost a tenth of the worker's time.
     gc.freeze()
