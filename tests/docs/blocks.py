@@ -1,5 +1,6 @@
 """The pages, and what stands in them: fenced blocks, links, sections."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,7 @@ def fenced_blocks(page: Path) -> list[Fenced]:
     content = page.read_text("utf-8")
     found = list(_FENCE.finditer(content))
     blocks = []
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for match, after in itertools.zip_longest(found, found[1:]):
         line = content.count("\n", 0, match.start()) + 1
         sample = ""
         if after and after[2] == "text" and content.count("\n", match.end(), after.start()) <= 4:
