@@ -140,7 +140,7 @@ def decode_block(value: bytes, headers: list[tuple[str, bytes]]) -> Block:
     """The block of a Kafka record, its hash verified. Raises `BlockError`."""
     named = dict(headers)
     try:
-        with pa.ipc.open_stream(value) as reader:
+        with pa.ipc.open_stream(value or b"") as reader:
             rows, metadata = reader.read_next_batch_with_custom_metadata()
         meta = _decode_meta(metadata["meta"])
         prev, expected = named["prev"], named["hash"]

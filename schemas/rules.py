@@ -20,8 +20,8 @@ from schemas.limits import VALIDITY_YEARS_MAX
 from schemas.report import UNITS, date_of_day, day_of_date
 
 PACKAGED = Path(__file__).parent / "rules_data"
-_Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,32}$")]
-_Decimal = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", description="exact decimal, as text")]
+_Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,32}\Z")]
+_Decimal = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?\Z", description="exact decimal, as text")]
 _FAR_FUTURE = dt.date(9999, 12, 31)
 
 
@@ -32,7 +32,7 @@ class RulesError(ValueError):
 class App(Struct, frozen=True, forbid_unknown_fields=True):
     """A registered app (Art. 6): since when, and for which methodologies and scenes."""
 
-    id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+    id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
     operator: str
     active_from: dt.date
     methodologies: list[_Id]
@@ -55,7 +55,7 @@ class Methodology(Struct, frozen=True, forbid_unknown_fields=True):
 
     id: _Id
     version: Annotated[int, Meta(ge=1, le=30_000)]
-    status: Annotated[str, Meta(pattern="^(official|reference|illustrative)$")]
+    status: Annotated[str, Meta(pattern=r"^(official|reference|illustrative)\Z")]
     title: str
     source: str
     in_force_from: dt.date
@@ -65,18 +65,18 @@ class Methodology(Struct, frozen=True, forbid_unknown_fields=True):
     activity_max: Annotated[int, Meta(ge=0, le=10**12)]
     claim_key: list[str]
     in_force_to: dt.date = _FAR_FUTURE
-    region_prefix: Annotated[str, Meta(pattern=r"^[0-9]{0,6}$")] = ""
+    region_prefix: Annotated[str, Meta(pattern=r"^[0-9]{0,6}\Z")] = ""
 
 
 class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
     """One version of the exchange rule (碳积分兑换规则): points in 1/1000 = floor(reduction in mg x rate)."""
 
     version: Annotated[int, Meta(ge=1, le=30_000)]
-    status: Annotated[str, Meta(pattern="^(official|illustrative)$")]
+    status: Annotated[str, Meta(pattern=r"^(official|illustrative)\Z")]
     effective_from: dt.date
     points_per_g: _Decimal
     validity_months: Annotated[int, Meta(ge=1)]
-    expires: Annotated[str, Meta(pattern="^(month_end|day)$")]
+    expires: Annotated[str, Meta(pattern=r"^(month_end|day)\Z")]
     daily_cap_points: Annotated[int, Meta(ge=1)]
     effective_to: dt.date = _FAR_FUTURE
 
@@ -205,6 +205,10 @@ def _check_methodologies(path: Path, methodologies: list[Methodology]) -> None:
             raise RulesError(f"{where}: activity_max: must not be below activity_min")
         if not m.claim_key or set(m.claim_key) - {"source_txn", "occurred_at"}:
             raise RulesError(f"{where}: claim_key: one or more of source_txn, occurred_at")
+        if m.claim_key != (first := next(other for other in methodologies if other.id == m.id)).claim_key:
+            raise RulesError(
+                f"{where}: claim_key: must be that of version {first.version}, or claims are lost"
+            )
     _check_no_overlap(
         path, "methodology", [(m.id, m.version, m.in_force_from, m.in_force_to) for m in methodologies]
     )

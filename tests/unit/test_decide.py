@@ -157,8 +157,9 @@ def test_no_personal_data_is_kept_whatever_the_verdict() -> None:
 
 
 commands = st.sampled_from(
-    [clock(NOON + DAY), clock(NOON - DAY), clock(NOON.replace(year=9999)), clock(NOON.replace(year=1)), record(),
-     b"", b"{}", b'{"version":1,"kind":"clock","at":"9999-12-31T23:59:59-23:00"}', b"[" * 100_000]
+    [clock(NOON + DAY), clock(NOON - DAY), clock(NOON.replace(year=9999)), clock(NOON.replace(year=1)),
+     record(), b"", b"{}",
+     b'{"version":1,"kind":"clock","at":"9999-12-31T23:59:59-23:00"}', b"[" * 100_000]
 )  # fmt: skip
 anything = st.tuples(st.sampled_from([METRO, BUS]), values) | st.tuples(st.just(COMMANDS), values | commands)
 

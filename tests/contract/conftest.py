@@ -1,0 +1,135 @@
+"""Each port in its two forms: in memory, and over the Redis and Kafka of a running stack (marked `stack`)."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore
+
+_shards = itertools.count(100)
+BOTH = ["memory", pytest.param("real", marks=pytest.mark.stack)]
+
+
+class Loop:
+    """One event loop for a whole test: clients belong to the loop in which they were made."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def __call__(self, awaitable: Awaitable) -> Any:
+        async def wait() -> Any:
+            return await awaitable
+
+        return self._runner.run(wait())
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+@pytest.fixture
+def run() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def shard() -> int:
+    """A shard of the store that no other test uses."""
+    return next(_shards)
+
+
+@pytest.fixture(params=BOTH)
+def store(request: pytest.FixtureRequest, run: Loop) -> Iterator[Any]:
+    """A store with `tear(shard)`, which leaves a shard as an interrupted commit does."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    from sinks.redis_store import RedisStore, connect
+
+    class Torn(RedisStore):
+        def tear(self, shard: int) -> None:
+            run(self._redis.hset(f"h:{{{shard}}}", "torn", "commit"))
+
+    settings = request.getfixturevalue("stack")
+    made: list[Torn] = []
+
+    async def make() -> None:
+        made.append(Torn(connect(settings.redis_url)))
+
+    run(make())
+    yield made[0]
+    run(made[0].close())
+
+
+@pytest.fixture(params=BOTH)
+def ledger(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, Callable]]:
+    """A ledger, and a way to write a record into it that is no block. Offsets begin anywhere."""
+    if request.param == "memory":
+        made = MemoryLedger()
+        yield made, made.put
+        return
+    from confluent_kafka import Producer
+
+    from schemas.topics import LEDGER
+    from sinks.kafka_ledger import KafkaLedger
+
+    settings = request.getfixturevalue("stack")
+    made = KafkaLedger(settings.kafka_client("intake"))
+
+    def put(shard: int, value: bytes, headers: list) -> int:
+        offsets: list[int] = []
+        producer = Producer(settings.librdkafka("intake"))
+        producer.produce(
+            LEDGER,
+            value,
+            partition=shard,
+            headers=headers,
+            on_delivery=lambda _, m: offsets.append(m.offset()),
+        )
+        producer.flush(20)
+        return offsets[0]
+
+    yield made, put
+    run(made.close())
+
+
+@pytest.fixture(params=BOTH)
+def publisher(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, Callable]]:
+    """A publisher, and what a topic holds: (partition, key, value, headers) from the marked place on."""
+    if request.param == "memory":
+        made = MemoryPublisher()
+        yield (
+            made,
+            lambda topic, _count: [
+                (partition, m.key, m.value, m.headers) for t, partition, m in made.published if t == topic
+            ],
+        )
+        return
+    from sinks.kafka_ledger import KafkaPublisher
+
+    settings = request.getfixturevalue("stack")
+    made = KafkaPublisher(settings.kafka_client("intake"))
+    yield made, lambda topic, count: _last_records(settings, topic, count)
+    run(made.close())
+
+
+def _last_records(settings: Any, topic: str, count: int) -> list[tuple]:
+    """The last `count` records of each partition of a topic."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer(settings.librdkafka("admin") | {"group.id": "contract", "enable.auto.commit": False})
+    places, due = [], 0
+    for partition in range(settings.shards):
+        place = TopicPartition(topic, partition)
+        low, high = consumer.get_watermark_offsets(place, timeout=20)
+        place.offset = max(low, high - count)
+        due += high - place.offset
+        places.append(place)
+    consumer.assign(places)
+    found = consumer.consume(due, timeout=20) if due else []
+    consumer.close()
+    return [(m.partition(), m.key(), m.value(), m.headers() or []) for m in found]

@@ -1,0 +1,46 @@
+"""The house rules that a machine can check: sizes, layers, lint, nothing stale."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINES_MAX, FUNCTION_LINES_MAX, COLUMNS_MAX = 300, 70, 110
+FOLDERS = ("schemas", "stream", "sinks", "loadtest", "tests")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) <= LINES_MAX
+    assert not [n for n, line in enumerate(lines, 1) if len(line) > COLUMNS_MAX]
+    assert path.name not in ("utils.py", "helpers.py", "common.py"), "name what it does"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_function_is_long_and_no_error_is_swallowed(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < FUNCTION_LINES_MAX, f"{node.name}, line {node.lineno}"
+        if isinstance(node, ast.ExceptHandler):
+            catches_all = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            silent = all(isinstance(statement, ast.Pass) for statement in node.body)
+            assert not (catches_all and silent), f"line {node.lineno}: an error is swallowed"
+
+
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "lint-imports"])
+def test_linters_pass(command: str) -> None:
+    name, *arguments = command.split()
+    done = subprocess.run(
+        [Path(sys.executable).parent / name, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,256 @@
+"""Blocks and what they do to the state: one fold however cut, sums that agree, a hash that covers all."""
+
+import contextlib
+import datetime as dt
+import functools
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.block import (
+    COLUMNS,
+    SCHEMA,
+    Block,
+    BlockError,
+    Meta,
+    Span,
+    block_hash,
+    decode_block,
+    encode_block,
+    make_block,
+)  # fmt: skip
+from schemas.limits import LATE_WINDOW_DAYS
+from schemas.report import shanghai_day
+from schemas.state import ZERO_HASH, Head, Person
+from schemas.verdicts import Verdict
+from stream.apply import apply, touched
+from stream.decide import decide
+from stream.read import read_records
+from tests.making import BUS, METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
+
+DAY = dt.timedelta(days=1)
+DAY_MS = 86_400_000
+CAP_MILLI = 1_000_000
+
+
+def chain_of(cycles: list[list[tuple]]) -> list[tuple[int, Block]]:
+    """Decides cycles of (days later, topic, record) one after the other, state and all."""
+    state, persons, members, chain = head(seq=-1, hash=ZERO_HASH), {}, {}, []
+    for rows in cycles:
+        records = [(topic, value, NOON_MS + days * DAY_MS) for days, topic, value in rows[:1]]
+        records += [(topic, value, records[0][2]) for _, topic, value in rows[1:]]
+        taken, place = cycle(*records, after=state), platform()
+        reading = read_records(taken, place.rules, place.dedupe_key)
+        seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}
+        block = decide(place, state, taken, reading, persons, seen, 0)
+        change = apply(block, state, persons, len(chain))
+        chain.append((len(chain), block))
+        state = change.head
+        persons = persons | change.persons
+        for day in change.retired_days:
+            members.pop(day, None)
+        for day, new in change.members.items():
+            members.setdefault(day, set()).update(new)
+    return chain
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> list[tuple[int, Block]]:
+    """Some cycles over three years: persons, apps, repetitions, long trips, late reports."""
+    days, cycles = 0, []
+    for _ in range(draw(st.integers(1, 6))):
+        days += draw(st.sampled_from([0, 0, 1, 3, 12, 400]))
+        rows = []
+        for _ in range(draw(st.integers(1, 6))):
+            at = NOON + (days - draw(st.integers(0, 10))) * DAY
+            said = {
+                "uid": uid(0, draw(st.integers(0, 2))),
+                "activity": {"distance_m": draw(st.integers(1, 30_000))},
+                "source_txn": f"t{draw(st.integers(0, 9))}",
+            }
+            rows.append((days, METRO, record(f"n{draw(st.integers(0, 20))}", at, **said)))
+        cycles.append(rows)
+    return chain_of(cycles)
+
+
+def start() -> Head:
+    return head(seq=-1, hash=ZERO_HASH)
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains(), st.data())
+def test_a_prefix_and_then_the_rest_is_the_fold_of_all(chain: list, data: st.DataObject) -> None:
+    """Each block needs only the head and the persons that it touches, whoever made them."""
+    state, persons = start(), {}
+    cut = data.draw(st.integers(0, len(chain)))
+    for offset, block in [*chain[:cut], *chain[cut:]]:
+        if offset == cut:  # another worker takes over, with what the first one stored
+            state = msgspec.json.decode(msgspec.json.encode(state), type=Head)
+            persons = msgspec.msgpack.decode(msgspec.msgpack.encode(persons), type=dict[str, Person])
+        needed = {uid: persons[uid] for uid in touched(block) if uid in persons}
+        copied = msgspec.msgpack.encode(needed)
+        change = apply(decode_block(*encode_block(block)), state, needed, offset)
+        assert msgspec.msgpack.encode(needed) == copied, "apply changed its input"
+        assert change == apply(block, state, persons, offset)
+        state, persons = change.head, persons | change.persons
+    whole = fold_from(chain)
+    assert (state, persons) == whole
+
+
+def fold_from(chain: list) -> tuple[Head, dict[str, Person]]:
+    state, persons = start(), {}
+    for offset, block in chain:
+        change = apply(block, state, persons, offset)
+        state, persons = change.head, persons | change.persons
+    return state, persons
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains())
+def test_points_add_up_and_no_cap_is_passed(chain: list) -> None:
+    _, persons = fold_from(chain)
+    points: dict[str, int] = {}
+    by_day: dict[tuple[str, int], int] = {}
+    for _, block in chain:
+        for row in block.rows.to_pylist():
+            points[row["uid"]] = points.get(row["uid"], 0) + row["points_milli"]
+            if row["points_milli"]:
+                assert row["balance_milli"] == points[row["uid"]]
+            if row["points_milli"] > 0:
+                key = row["uid"], shanghai_day(row["occurred_ms"])
+                by_day[key] = by_day.get(key, 0) + row["points_milli"]
+    assert {who: p.balance_milli() for who, p in persons.items()} == {
+        w: p for w, p in points.items() if w in persons
+    }
+    assert all(lot > 0 for p in persons.values() for lot in p.lots.values())
+    assert all(points <= CAP_MILLI for points in by_day.values())
+    assert all(used <= CAP_MILLI for p in persons.values() for used in p.used_caps.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains())
+def test_generations_are_kept_as_long_as_their_reports_may_come_and_no_longer(chain: list) -> None:
+    state, persons, kept = start(), {}, {}
+    for offset, block in chain:
+        change = apply(block, state, persons, offset)
+        state, persons = change.head, persons | change.persons
+        for day in change.retired_days:
+            kept.pop(day, None)
+        for day, members in change.members.items():
+            kept.setdefault(day, set()).update(members)
+        today = shanghai_day(state.time_ms)
+        assert all(day >= today - LATE_WINDOW_DAYS - 1 for day in kept)
+        rows = [row for _, b in chain[: offset + 1] for row in b.rows.to_pylist() if row["id_member"]]
+        days = {shanghai_day(row["occurred_ms"]) for row in rows}
+        assert {day for day in days if day >= today - LATE_WINDOW_DAYS - 1} == set(kept)
+
+
+def test_a_jump_of_the_clock_retires_what_its_own_block_remembered() -> None:
+    block = _one_row(time_ms=NOON_MS + 40 * DAY_MS, occurred_ms=NOON_MS, id_member=7)
+    assert apply(block, head(seq=-1, hash=ZERO_HASH), {}, 0).members == {TODAY: [7]}
+    after = head(seq=0, hash=block.hash)
+    jump = make_block(block.hash, msgspec.structs.replace(block.meta, seq=1), block.rows.to_pydict())
+    change = apply(jump, after, {}, 1)
+    assert TODAY in change.retired_days
+    assert change.members == {}
+
+
+def test_a_block_that_does_not_follow_the_head_is_never_applied() -> None:
+    with pytest.raises(AssertionError, match="does not follow"):
+        apply(_one_row(), head(), {}, 0)
+
+
+def test_an_expiry_that_does_not_match_its_lot_is_never_applied() -> None:
+    block = _one_row(verdict=int(Verdict.EXPIRED), uid="u", points_milli=-5, expiry_day=3)
+    for person in (Person(), Person({3: 6})):
+        with pytest.raises(AssertionError, match="must empty its lot"):
+            apply(block, start(), {"u": person}, 0)
+    assert apply(block, start(), {"u": Person({3: 5})}, 0).persons == {"u": Person()}
+
+
+# --- the block's hash ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def sample() -> Block:
+    return chain_of([[(0, METRO, record("a")), (0, BUS, b"junk"), (0, METRO, record("b", region="440305"))]])[
+        0
+    ][1]
+
+
+def _one_row(time_ms: int = NOON_MS, **columns: object) -> Block:
+    values = {n: [columns.get(n, {"string": "", "binary": b""}.get(str(t), 0))] for n, t in COLUMNS.items()}
+    return make_block(ZERO_HASH, Meta("test", 0, 0, [], time_ms, 0, 0, ""), values)
+
+
+def test_the_hash_does_not_depend_on_how_arrow_holds_the_rows() -> None:
+    block = sample()
+    padded = pa.Table.from_batches([block.rows, block.rows, block.rows]).combine_chunks().to_batches()[0]
+    for start_row in (0, 3, 6):
+        assert block_hash(block.prev, block.meta, padded.slice(start_row, 3)) == block.hash
+    again = pa.RecordBatch.from_pylist(block.rows.to_pylist(), schema=SCHEMA)
+    assert block_hash(block.prev, block.meta, again) == block.hash
+    assert decode_block(*encode_block(block)) == block
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(list(COLUMNS)), row=st.integers(0, 2), data=st.data())
+def test_the_hash_covers_every_value(name: str, row: int, data: st.DataObject) -> None:
+    columns = sample().rows.to_pydict()
+    kind = str(COLUMNS[name])
+    strategy = {"string": st.text(max_size=4), "binary": st.binary(max_size=4)}.get(kind, st.integers(0, 100))
+    changed = data.draw(strategy.filter(lambda value: value != columns[name][row]))
+    columns[name][row] = changed
+    assert make_block(sample().prev, sample().meta, columns).hash != sample().hash
+
+
+@given(
+    st.text("ab", max_size=4), st.text("ab", max_size=4), st.text("ab", max_size=4), st.text("ab", max_size=4)
+)
+def test_texts_cannot_be_shifted_between_rows_and_columns(a: str, b: str, c: str, d: str) -> None:
+    one, other = _one_row(uid=a, report_id=b), _one_row(uid=c, report_id=d)
+    assert (one.hash == other.hash) == ((a, b) == (c, d))
+
+
+@pytest.mark.parametrize("name", Meta.__struct_fields__)
+def test_the_hash_covers_every_field_of_the_head_and_the_link(name: str) -> None:
+    block = sample()
+    other = {"platform": "x", "rules": "x", "genesis": {}, "sources": [*block.meta.sources, Span("x", 0, 1)]}
+    changed = msgspec.structs.replace(block.meta, **{name: other.get(name, 77)})
+    assert block_hash(block.prev, changed, block.rows) != block.hash
+    assert block_hash(b"x" * 32, block.meta, block.rows) != block.hash
+    value, headers = encode_block(Block(block.prev, changed, block.rows, block.hash))
+    with pytest.raises(BlockError, match="does not match"):
+        decode_block(value, headers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_bytes_are_no_block_and_nothing_worse(data: st.DataObject) -> None:
+    value, headers = encode_block(sample())
+    at = data.draw(st.integers(0, len(value) - 1))
+    damaged = value[:at] + data.draw(st.binary(max_size=3)) + value[at + data.draw(st.integers(0, 3)) :]
+    with contextlib.suppress(BlockError):
+        assert decode_block(damaged, headers).hash == sample().hash  # what Arrow pads with may differ
+
+
+@pytest.mark.parametrize("value", [None, b"", b"junk", b"\xff" * 100])
+@pytest.mark.parametrize("headers", [[], [("prev", b""), ("hash", b"")]])
+def test_foreign_records_are_no_blocks(value: bytes | None, headers: list) -> None:
+    with pytest.raises(BlockError):
+        decode_block(value, headers)
+
+
+def test_a_missing_value_is_no_block() -> None:
+    rows = sample().rows.to_pylist()
+    loose = pa.schema([pa.field(f.name, f.type) for f in SCHEMA])
+    rows[1]["uid"] = None
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, loose) as writer:
+        meta = {"meta": msgspec.json.encode(sample().meta)}
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=loose), custom_metadata=meta)
+    with pytest.raises(BlockError):
+        decode_block(sink.getvalue().to_pybytes(), encode_block(sample())[1])
