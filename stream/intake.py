@@ -141,8 +141,8 @@ class Intake:
             await shard.publishing
 
     async def _idle(self, shard: Shard) -> None:
-        """Waits for records. What went wrong meanwhile must not wait for them, too: a publication that failed,
-        or a Redis that lost its last writes and would show old balances. Raises `Doubt` for either."""
+        """Waits for records. What went wrong meanwhile must not wait for them: a publication that failed, or
+        a Redis that lost its last writes and would show old balances. Raises `Doubt` for either."""
         arrived = self._arrived[shard.number]
         arrived.clear()
         if shard.publishing:
