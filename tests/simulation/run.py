@@ -16,7 +16,7 @@ from tests.simulation.loop import Stuck
 from tests.simulation.world import Violation, World
 
 RECORDS = 90
-STORY_LINES = 40
+STORY_LINES = 60
 SHRINK_TRIES_MAX = 200
 
 
@@ -92,6 +92,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, help="one seed, shrunk and told if it fails")
     parser.add_argument("--no-coverage", action="store_true", help="do not ask that every situation was met")
+    parser.add_argument("--no-story", action="store_true", help="name a failing seed, and stop")
     options = parser.parse_args()
     _quiet()
     if options.seed is not None:
@@ -111,8 +112,9 @@ def _many(options: argparse.Namespace) -> int:
             seen += outcome.seen
             if outcome.failure:
                 pool.terminate()
-                print(f"after {done} seeds: ", end="")
-                tell(outcome.seed)
+                print(f"after {done} seeds: seed {outcome.seed} fails: {outcome.failure}")
+                if not options.no_story:
+                    tell(outcome.seed)
                 return 1
             if done % 200 == 0:
                 print(f"{done} seeds, {done / (time.monotonic() - started):.0f}/s", flush=True)
