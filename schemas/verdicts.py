@@ -79,7 +79,7 @@ TABLE: dict[Verdict, Meaning] = {
         keeps_raw=True,
     ),
     Verdict.APP_NOT_ACTIVE: Meaning(
-        "the app was not registered or not active on that day", "ask the platform"
+        "the app is not registered or not active now", "ask the platform; then send again, same id"
     ),
     Verdict.DUPLICATE: Meaning("this report_id was answered before", "nothing: the first answer stands"),
     Verdict.OCCURRED_IN_FUTURE: Meaning(
@@ -115,7 +115,7 @@ TABLE: dict[Verdict, Meaning] = {
     ),
     Verdict.CREDITED: Meaning("credited", "nothing", True, True),
     Verdict.INTERNAL_ERROR: Meaning(
-        "the platform failed on this record", "nothing: the platform replays it", keeps_raw=True
+        "the platform failed on this record", "wait: the platform tells when to send it again", keeps_raw=True
     ),
     Verdict.COMMAND_APPLIED: Meaning("a command of the platform took effect at this row", "-"),
     Verdict.EXPIRED: Meaning("points of a lot expired (a row of the platform, not of a record)", "-"),

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OffsetOutOfRangeError, RecordTooLargeError
 
 from schemas.block import Block, BlockError, decode_block, encode_block
 from schemas.limits import BLOCK_BYTES_MAX
@@ -31,6 +31,8 @@ class KafkaLedger:
             producer = await self._producer(block.meta.shard)
             sent = producer.send_and_wait(LEDGER, value, partition=block.meta.shard, headers=headers)
             metadata = await asyncio.wait_for(sent, APPEND_TIMEOUT_S)
+        except (MessageSizeTooLargeError, RecordTooLargeError) as error:  # certain, and for ever: no doubt
+            raise BlockError(f"a block of {len(value)} bytes is larger than the ledger takes") from error
         except (KafkaError, TimeoutError, OSError) as error:
             raise Doubt(f"ledger append: {error!r}") from error
         return metadata.offset

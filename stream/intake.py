@@ -1,6 +1,7 @@
 """The intake worker: one Faust agent over all intake topics and commands; one task a shard."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -106,15 +107,18 @@ class Intake:
             self._seek = asyncio.ensure_future(again)
 
     async def _run(self, number: int) -> None:
-        failures = 0
+        failures, seq = 0, -1  # doubts since the last cycle that came to its end, and where it ended
         while not self._stopping:
             try:
                 shard = await recover(number, self._expected, self._store, self._ledger, self._publisher)
                 await self._place(shard)
-                failures = 0
                 await self._run_cycles(shard)
             except Doubt as doubt:
-                delay_s = RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S) - 1)]
+                if (placed := self._shards.get(number)) and placed.head.seq > seq:
+                    failures, seq = 0, placed.head.seq
+                # Not all at once: two workers that rebuild one shard in step would undo each other's work.
+                jitter = 0.5 + random.random()  # noqa: S311
+                delay_s = RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S) - 1)] * jitter
                 failures += 1
                 log.warning("recovering a shard", shard=number, why=str(doubt), delay_s=delay_s)
                 await asyncio.sleep(delay_s)

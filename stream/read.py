@@ -8,7 +8,8 @@ from msgspec import UNSET
 
 from schemas.codec import Refusal, read_reports
 from schemas.command import ClockCommand, read_command
-from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report
+from schemas.limits import FUTURE_TOLERANCE_MS
+from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report, shanghai_day
 from schemas.rules import Rules
 from schemas.topics import COMMANDS
 from schemas.verdicts import Verdict
@@ -52,7 +53,9 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
         if claim := _claim(item, ms, rules):
             claim_member[i] = member = claim_on(_member(claim, keyed), d)
             claims[d].append(member)
-    return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), _lookups(ids, claims))
+    newest = shanghai_day(cycle.time_ms[-1] + FUTURE_TOLERANCE_MS)
+    lookups = _lookups(ids, claims, newest)
+    return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), lookups)
 
 
 def claim_on(member: int, day: int) -> int:
@@ -75,12 +78,17 @@ def _read_commands(
                     items[i], occurred_ms[i] = read_command(cycle.value[i]) or _NO_COMMAND, 0
 
 
-def _lookups(ids: dict[int, list[int]], claims: dict[int, list[int]]) -> dict[int, list[int]]:
-    """An id is looked up in its own day; a claim also a day to either side, as a trip may cross midnight."""
+def _lookups(ids: dict[int, list[int]], claims: dict[int, list[int]], newest: int) -> dict[int, list[int]]:
+    """An id is looked up in its own day; a claim also a day to either side, as a trip may cross midnight.
+
+    Nothing can stand in a generation after `newest`, the day that a report could have at this time at most:
+    today's reports, which are most, are spared the look-up of tomorrow.
+    """
     lookups = {day: list(members) for day, members in ids.items()}
     for day, members in claims.items():
         for near in (day - 1, day, day + 1):
-            lookups.setdefault(near, []).extend([claim_on(member, day ^ near) for member in members])
+            if near <= newest:
+                lookups.setdefault(near, []).extend([claim_on(member, day ^ near) for member in members])
     return lookups
 
 

@@ -32,7 +32,7 @@ SEED = 20_240_907
 @click.command()
 @click.option("--quick", is_flag=True, help=f"{QUICK_RECORDS:,} records instead of {RECORDS:,}.")
 @click.option("--records", type=click.IntRange(1_000, 20_000_000), help="This many records.")
-@click.option("--intake-workers", type=click.IntRange(1, 4), default=1, show_default=True)
+@click.option("--intake-workers", type=click.IntRange(1, 4), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs: the result as JSON on stdout.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the JSON here.")
 def bench(quick: bool, records: int | None, intake_workers: int, as_json: bool, out: Path | None) -> None:

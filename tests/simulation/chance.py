@@ -1,4 +1,5 @@
-"""All that is random in a run: every draw has a name and a number, so one can be left out without moving others."""
+"""All that is random in a run: every draw has a name and a number, so one can be left out without moving
+others."""
 
 from collections import Counter
 from zlib import crc32

@@ -52,7 +52,9 @@ def _compare_with_model(world: World, shard: int) -> ShardModel:
         found = [_answer(*row) for row in zip(*columns, strict=True)]
         for want, got in zip(expected, found, strict=True):
             if want != got:
-                raise Violation(f"shard {shard} block {block.meta.seq}: the model says {want}, the ledger {got}")
+                raise Violation(
+                    f"shard {shard} block {block.meta.seq}: the model says {want}, the ledger {got}"
+                )
             world.count(f"verdict: {got.verdict}")
     return model
 
@@ -69,18 +71,23 @@ def _compare_store(world: World, shard: int, model: ShardModel) -> None:
     wanted = {uid: {day_of_date(d): p for d, p in lots.items()} for uid, lots in model.lots.items() if lots}
     if found != wanted:
         differ = next(uid for uid in found.keys() | wanted.keys() if found.get(uid) != wanted.get(uid))
-        raise Violation(f"shard {shard}: lots of {differ}: Redis {found.get(differ)}, model {wanted.get(differ)}")
+        raise Violation(
+            f"shard {shard}: lots of {differ}: Redis {found.get(differ)}, model {wanted.get(differ)}"
+        )
 
 
 def _compare_archive(world: World, shard: int) -> None:
     archived = {seq: b.block.hash for (s, seq), b in world.archive.blocks.items() if s == shard}
     wanted = {block.meta.seq: block.hash for block in world.accepted[shard]}
     if archived != wanted:
-        raise Violation(f"shard {shard}: the archive has blocks {sorted(archived)}, the ledger {sorted(wanted)}")
+        raise Violation(
+            f"shard {shard}: the archive has blocks {sorted(archived)}, the ledger {sorted(wanted)}"
+        )
 
 
 def _replay(world: World, shard: int) -> None:
-    """Decided again from the ledger's own order, every block comes out with the same hash; and `apply` folds it."""
+    """Decided again from the ledger's own order, every block comes out with the same hash; and `apply`
+    folds it."""
     platform = Platform("sim", world.shards, bytes.fromhex(GENESIS["dedupe_key"]), True, traffic.rules())
     head, persons, members = Head(), {}, {}
     for block in world.accepted[shard]:
@@ -89,7 +96,9 @@ def _replay(world: World, shard: int) -> None:
             reading = read_records(cycle, platform.rules, platform.dedupe_key)
             seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}
             before = Snapshot(head.hash, persons, seen)
-            again = decide(platform, head, cycle, reading, before.persons, before.seen, block.meta.published_to)
+            again = decide(
+                platform, head, cycle, reading, before.persons, before.seen, block.meta.published_to
+            )
             if again.hash != block.hash:
                 raise Violation(f"shard {shard} block {block.meta.seq}: decided again, it is another")
         change = apply(block, head, persons, head.ledger_next)

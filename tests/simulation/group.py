@@ -36,7 +36,8 @@ class Consumer:
             for batch in batches:
                 self.next[TP(batch.topic, batch.partition)] = batch.next
                 if chance.fault("delivery lost", 0.01):
-                    # Faust drops what it has in hand when a rebalance suspends its flow, and at no other time.
+                    # Faust drops what it has in hand when a rebalance suspends its flow, and at no other
+                    # time.
                     self.world.count("transport: a delivery lost")
                     self.group.rebalance_due = True
                     continue
@@ -90,7 +91,13 @@ class Group:
             while len(self.members) < members:
                 self.start_member()
             newly = any(not m.consumer.assigned and not self._silent(m) for m in self.members)
-            if lost or joined or newly or self.rebalance_due or chance.fault(f"rebalance of {self.kind}", 0.05):
+            if (
+                lost
+                or joined
+                or newly
+                or self.rebalance_due
+                or chance.fault(f"rebalance of {self.kind}", 0.05)
+            ):
                 await self.rebalance()
             await asyncio.sleep(0.5 + chance.uniform("coordinate"))
 

@@ -1,6 +1,7 @@
 """The reference model: what a correct platform answers, in plain Python, sharing no code with the pipeline.
 
-It is told the order in which records were decided, which is the ledger's to choose, and the shard's time at each;
+It is told the order in which records were decided, which is the ledger's to choose, and the shard's time
+at each;
 everything else it works out by itself: verdicts, amounts, balances, expiries, what is remembered.
 """
 
@@ -52,7 +53,8 @@ class ShardModel:
         return sum(self.lots.get(uid, {}).values())
 
     def block(self, records: list[tuple[str, Intent, int]]) -> list[Answer]:
-        """The rows of one block: (topic, record, shard time) in order; expiries of the persons touched first."""
+        """The rows of one block: (topic, record, shard time) in order; expiries of the persons touched
+        first."""
         answers = []
         today = date_of(records[0][2])
         for uid in dict.fromkeys(intent.uid for _, intent, _ in records if intent.kind == "report"):

@@ -1,4 +1,5 @@
-"""Kafka, Redis and ClickHouse as one process sees them: slow, forgetful, and sometimes silent about what they did.
+"""Kafka, Redis and ClickHouse as one process sees them: slow, forgetful, and sometimes silent about what
+they did.
 
 The memory stores of `sinks` do the work; `Ports` stands between them and one worker process. Every call takes
 time, then has its effect, then takes time to answer; a fault may strike at each of the three.
@@ -82,7 +83,9 @@ class LedgerPort:
             delay_s = LATE_S * world.chance.uniform("late append")
             world.loop.call_later(delay_s, land)
             world.appends_under_way += 1
-            world.story(f"{self._process.name} gives up on block {block.meta.seq} of shard {shard}; it is late")
+            world.story(
+                f"{self._process.name} gives up on block {block.meta.seq} of shard {shard}; it is late"
+            )
             await asyncio.sleep(delay_s * world.chance.uniform("patience"))
             raise Doubt("append: time-out")
         offset = await self._process.io("append", land)

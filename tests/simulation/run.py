@@ -3,6 +3,7 @@
 import argparse
 import logging
 import multiprocessing
+import random
 import sys
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ class Outcome(NamedTuple):
 
 def simulate(seed: int, records: int = RECORDS, only: frozenset[str] | None = None) -> Outcome:
     """One run. The same seed, commit and faults give the same run."""
+    random.seed(seed)  # the workers draw the jitter of their retries
     chance = Chance(seed, only)
     world = World(chance)
     failure = None

@@ -1,4 +1,5 @@
-"""What the apps and the platform say: records with the intent behind them, which the model reads instead of bytes."""
+"""What the apps and the platform say: records with the intent behind them, which the model reads instead
+of bytes."""
 
 import datetime as dt
 import hashlib
@@ -28,7 +29,9 @@ def rules() -> Rules:
         Bundle(1, "simulated", "simulated", _FROM, dt.date(2027, 8, 17)),
         [App(app, app, _FROM, list(METHODS)) for app in APPS],
         [
-            Methodology(m, 1, "official", m, m, _FROM, "distance_m", str(n / d), 1, ACTIVITY_MAX, ["source_txn"])
+            Methodology(
+                m, 1, "official", m, m, _FROM, "distance_m", str(n / d), 1, ACTIVITY_MAX, ["source_txn"]
+            )
             for m, (n, d) in METHODS.items()
         ],
         [Exchange(1, "illustrative", _FROM, "1", VALIDITY_MONTHS, "day", CAP_MILLI // 1000)],
@@ -39,7 +42,9 @@ def persons() -> list[str]:
     """Ten people, five in each shard."""
     uids = [hashlib.md5(str(i).encode()).hexdigest() for i in range(60)]
     of = shards_of(uids, SHARDS)
-    return [uid for shard in range(SHARDS) for uid in [u for u, s in zip(uids, of, strict=True) if s == shard][:5]]
+    return [
+        uid for shard in range(SHARDS) for uid in [u for u, s in zip(uids, of, strict=True) if s == shard][:5]
+    ]
 
 
 class Intent(NamedTuple):
@@ -70,7 +75,7 @@ class Traffic:
         if self._reports and draw < 12:
             return self._reports[self._chance.below("again", len(self._reports))]
         if draw < 18:
-            broken = (b"", b"{", b"[]", b'{"version":1}', b"\xff\x00", b'{"a":[{}', b'{}]}')
+            broken = (b"", b"{", b"[]", b'{"version":1}', b"\xff\x00", b'{"a":[{}', b"{}]}")
             return Intent("rubbish", broken[self._chance.below("rubbish", len(broken))])
         txn = f"t{self._chance.below('txn', 40)}"
         age_ms = self._chance.below("age", 240_000)
@@ -86,7 +91,8 @@ class Traffic:
         return intent
 
     def clock(self, now_ms: int) -> Intent:
-        """A jump of the simulated clock: hours, days or more than a month; sometimes back, which is refused."""
+        """A jump of the simulated clock: hours, days or more than a month; sometimes back, which is
+        refused."""
         jump_ms = (3_600_000, 20 * 3_600_000, 9 * 86_400_000, 35 * 86_400_000, -86_400_000)
         at_ms = now_ms + jump_ms[self._chance.below("jump", len(jump_ms))]
         at = dt.datetime.fromtimestamp(at_ms / 1000, SHANGHAI).isoformat(timespec="milliseconds")

@@ -1,6 +1,7 @@
 """One simulated platform: two shards, two intake workers, two archive workers, and everything outside them.
 
-The real `Intake` and `ArchiveHandler`, with all that stands under them, run unchanged over ports that misbehave.
+The real `Intake` and `ArchiveHandler`, with all that stands under them, run unchanged over ports that
+misbehave.
 """
 
 import asyncio
@@ -49,7 +50,9 @@ class World:
         self.store, self.ledger, self.archive = Store(), Ledger(), CountingArchive()
         self.sources: dict[TP, list[SimpleNamespace]] = defaultdict(list)
         self.intents: dict[tuple[str, int, int], traffic.Intent] = {}
-        self.heads = dict.fromkeys(range(self.shards), ZERO_HASH)  # of the accepted chain, by the reader's rule
+        self.heads = dict.fromkeys(
+            range(self.shards), ZERO_HASH
+        )  # of the accepted chain, by the reader's rule
         self.accepted: dict[int, list[Block]] = defaultdict(list)
         self.wanted: dict[tuple[int, int], set[tuple[str, bytes]]] = {}  # outcomes of accepted blocks
         self.published: set[tuple[str, bytes]] = set()
@@ -60,7 +63,9 @@ class World:
         self.seen: Counter[str] = Counter()
         self._story: list[str] = []
         expected = Expected("sim", self.shards, traffic.rules())
-        self.intake = Group(self, "intake", tuple(sorted(traffic.TOPICS)), lambda p: self._intake(p, expected))
+        self.intake = Group(
+            self, "intake", tuple(sorted(traffic.TOPICS)), lambda p: self._intake(p, expected)
+        )
         self.archivers = Group(self, "archive", (LEDGER,), self._archiver)
 
     # --- what happened -------------------------------------------------------------------------------------
@@ -87,7 +92,9 @@ class World:
         return Intake(expected, *ports, fail=lambda error: self._gives_up(process, error))
 
     def _archiver(self, process: Process) -> ArchiveHandler:
-        return ArchiveHandler(ArchivePort(process), process, fail=lambda error: self._gives_up(process, error))
+        return ArchiveHandler(
+            ArchivePort(process), process, fail=lambda error: self._gives_up(process, error)
+        )
 
     def _gives_up(self, process: Process, error: BaseException) -> None:
         """What `end_process` does; only an operator's error that this run has caused may lead here."""
@@ -124,12 +131,14 @@ class World:
         if tp.topic == LEDGER:
             found = self.ledger.records(tp.partition)[first:]
             return [
-                SimpleNamespace(offset=first + i, timestamp=0, value=v, headers=h) for i, (v, h) in enumerate(found)
+                SimpleNamespace(offset=first + i, timestamp=0, value=v, headers=h)
+                for i, (v, h) in enumerate(found)
             ]
         return [r for r in self.sources[tp] if r.offset >= first]
 
     def produce(self, topic: str, shard: int, intent: traffic.Intent) -> None:
-        """An app's or the platform's record; now and then a transaction's marker takes an offset before it."""
+        """An app's or the platform's record; now and then a transaction's marker takes an offset before
+        it."""
         log = self.sources[TP(topic, shard)]
         offset = log[-1].offset + 1 if log else 0
         if self.chance.uniform("marker") < 0.04:
@@ -236,11 +245,14 @@ class World:
                 continue
             intent = talk.report(self.now_ms() + offset_ms)
             app = traffic.APPS[self.chance.below("app", len(traffic.APPS))]
-            shard = uids.index(intent.uid) // 5 if intent.uid else self.chance.below("rubbish to", self.shards)
+            shard = (
+                uids.index(intent.uid) // 5 if intent.uid else self.chance.below("rubbish to", self.shards)
+            )
             self.produce(f"intake.{app}", shard, intent)
 
     def unsettled(self) -> str:
-        """What is still missing of everything sent being decided, stored, published and archived; '' if nothing."""
+        """What is still missing of everything sent being decided, stored, published and archived; '' if
+        nothing."""
         for shard in range(self.shards):
             chain = self.accepted[shard]
             ends = {span.topic: span.next for block in chain for span in block.meta.sources}
@@ -256,7 +268,9 @@ class World:
     async def main(self, records: int) -> None:
         """Speaks while everything goes wrong, then lets it heal, and waits until all is settled."""
         for shard in range(self.shards):
-            self.land(shard, genesis_block("sim", shard, GENESIS, self.start_ms - 60_000), Process(self, "up"))
+            self.land(
+                shard, genesis_block("sim", shard, GENESIS, self.start_ms - 60_000), Process(self, "up")
+            )
         others = [self.loop.create_task(task) for task in (
             self.intake.coordinate(2), self.archivers.coordinate(2), self.trouble())]  # fmt: skip
         try:
