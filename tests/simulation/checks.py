@@ -1,6 +1,7 @@
 """What must hold after a run: the ledger against the model, everything else against the ledger."""
 
 from collections import Counter
+from itertools import pairwise
 
 from schemas.block import Block
 from schemas.report import date_of_day, day_of_date, shanghai_day
@@ -127,7 +128,7 @@ def _cycle_of(world: World, block: Block) -> Cycle:
 def _count_situations(world: World) -> None:
     """Situations that are seen in the ledger itself."""
     for chain in world.accepted.values():
-        for before, block in zip(chain, chain[1:], strict=False):
+        for before, block in pairwise(chain):
             sources = set(block.rows.column("source").to_pylist())
             topics = {block.meta.sources[s].topic for s in sources if s >= 0}
             if len(topics - {COMMANDS}) > 1:

@@ -48,10 +48,8 @@ def main() -> int:
         began = time.monotonic()
         caught, how = hunt(patch)
         survivors += not caught
-        print(
-            f"{'caught  ' if caught else 'SURVIVES'} {time.monotonic() - began:5.1f} s  {patch.stem}: {how[:150]}",
-            flush=True,
-        )
+        verdict, seconds = "caught  " if caught else "SURVIVES", time.monotonic() - began
+        print(f"{verdict} {seconds:5.1f} s  {patch.stem}: {how[:150]}", flush=True)
     print(
         f"{len(PATCHES) - survivors} of {len(PATCHES)} mutants caught in {time.monotonic() - started:.0f} s"
     )

@@ -61,7 +61,7 @@ class Process:
         await self._while_alive()
 
     async def _while_alive(self) -> None:
-        while self.alive and self.paused_until_s > self.world.loop.time():
+        while self.alive and self.paused_until_s > self.world.loop.time():  # noqa: ASYNC110
             await asyncio.sleep(self.paused_until_s - self.world.loop.time())
         if not self.alive:
             await asyncio.get_running_loop().create_future()  # for ever

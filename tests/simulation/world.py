@@ -310,7 +310,7 @@ class World:
 
         self.loop.set_exception_handler(on_error)
         asyncio.set_event_loop(self.loop)
-        with mock.patch("time.time_ns", lambda: self.now_ms() * 1_000_000):
+        with mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000):
             try:
                 self.loop.run_until_complete(self.main(records))
             finally:
