@@ -15,7 +15,8 @@ from stream.decide import Platform, decide
 from stream.read import read_records
 from tests.simulation import traffic
 from tests.simulation.model import Answer, ShardModel
-from tests.simulation.world import GENESIS, Violation, World
+from tests.simulation.services import Violation
+from tests.simulation.world import GENESIS, World
 
 _READ = ("verdict", "uid", "reduction_mg", "points_milli", "expiry_day", "balance_milli")
 

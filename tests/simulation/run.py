@@ -14,7 +14,8 @@ import structlog
 from tests.simulation.chance import Chance
 from tests.simulation.checks import check
 from tests.simulation.loop import Stuck
-from tests.simulation.world import Violation, World
+from tests.simulation.services import Violation
+from tests.simulation.world import World
 
 RECORDS = 90
 STORY_LINES = 60

@@ -1,0 +1,61 @@
+"""Redis, Kafka's ledger and ClickHouse as the simulation has them: the memory forms, and a look inside."""
+
+from schemas.state import ZERO_HASH, Person, decode_person
+from sinks.clickhouse.memory import MemoryArchive
+from sinks.clickhouse.run import Run
+from sinks.memory import MemoryLedger, MemoryStore
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+class Ledger(MemoryLedger):
+    """The topic, and a look at its records."""
+
+    def records(self, shard: int) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
+        return self._records[shard]
+
+
+class Store(MemoryStore):
+    """Redis, and a look at its heads."""
+
+    def all_persons(self, shard: int) -> dict[str, Person]:
+        return {uid: decode_person(value) for uid, value in self._shards[shard].persons.items()}
+
+    def head_hash(self, shard: int) -> bytes:
+        state = self._shards[shard]
+        return state.head.hash if state.head and not state.torn else ZERO_HASH
+
+
+class CountingArchive(MemoryArchive):
+    """A table that remembers inserts by token, folds equal rows, and can lose what was not on its disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tokens: set[str] = set()
+        self._last: Run | None = None
+
+    def insert(self, run: Run) -> bool:
+        """Applies an insert; whether its token was known, so that nothing happened."""
+        if run.token in self._tokens and (run.shard, run.last_seq) in self.blocks:
+            return True
+        self._tokens.add(run.token)
+        for found in run.blocks:
+            key = (run.shard, found.block.meta.seq)
+            if key in self.blocks and self.blocks[key].block.hash != found.block.hash:
+                raise Violation(f"the archive has two different blocks {key}")
+            self.blocks[key] = found
+        self._last = run
+        return False
+
+    def last(self, shard: int) -> int:
+        return max((seq for s, seq in self.blocks if s == shard), default=-1)
+
+    def lose_last(self) -> bool:
+        run, self._last = self._last, None
+        if run is None or self.last(run.shard) != run.last_seq:
+            return False
+        for found in run.blocks:
+            self.blocks.pop((run.shard, found.block.meta.seq), None)
+        return True
