@@ -1,5 +1,7 @@
 """Redis, Kafka's ledger and ClickHouse as the simulation has them: the memory forms, and a look inside."""
 
+from typing import Any
+
 from schemas.state import ZERO_HASH, Person, decode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
@@ -59,3 +61,19 @@ class CountingArchive(MemoryArchive):
         for found in run.blocks:
             self.blocks.pop((run.shard, found.block.meta.seq), None)
         return True
+
+
+def unsettled(world: Any) -> str:
+    """What is still missing of everything sent being decided, stored, published and archived; '' if
+    nothing."""
+    for shard in range(world.shards):
+        chain = world.accepted[shard]
+        ends = {span.topic: span.next for block in chain for span in block.meta.sources}
+        logs = {tp.topic: log for tp, log in world.sources.items() if tp.partition == shard and log}
+        if ends != {topic: log[-1].offset + 1 for topic, log in logs.items()}:
+            return f"records of shard {shard} are not decided"
+        if world.archive.last(shard) != chain[-1].meta.seq:
+            return f"shard {shard} is not archived"
+        if world.store.head_hash(shard) != world.heads[shard]:
+            return f"Redis of shard {shard} is not at the ledger's head"
+    return "" if world.published == set().union(*world.wanted.values()) else "outcomes are missing"

@@ -29,7 +29,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.group import Group
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.outside import ArchivePort, LedgerPort, Process, PublisherPort, StorePort, ledger_record
-from tests.simulation.services import CountingArchive, Ledger, Store, Violation
+from tests.simulation.services import CountingArchive, Ledger, Store, Violation, unsettled
 
 GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True}
 
@@ -245,21 +245,6 @@ class World:
             )
             self.produce(f"intake.{app}", shard, intent)
 
-    def unsettled(self) -> str:
-        """What is still missing of everything sent being decided, stored, published and archived; '' if
-        nothing."""
-        for shard in range(self.shards):
-            chain = self.accepted[shard]
-            ends = {span.topic: span.next for block in chain for span in block.meta.sources}
-            logs = {tp.topic: log for tp, log in self.sources.items() if tp.partition == shard and log}
-            if ends != {topic: log[-1].offset + 1 for topic, log in logs.items()}:
-                return f"records of shard {shard} are not decided"
-            if self.archive.last(shard) != chain[-1].meta.seq:
-                return f"shard {shard} is not archived"
-            if self.store.head_hash(shard) != self.heads[shard]:
-                return f"Redis of shard {shard} is not at the ledger's head"
-        return "" if self.published == set().union(*self.wanted.values()) else "outcomes are missing"
-
     async def main(self, records: int) -> None:
         """Speaks while everything goes wrong, then lets it heal, and waits until all is settled."""
         for shard in range(self.shards):
@@ -276,9 +261,9 @@ class World:
             # An archive worker finds lost rows when it next writes to the shard or is assigned it anew.
             await self.archivers.rebalance()
             end_s = self.loop.time() + 120
-            await self._watched(others, lambda: not self.unsettled() or self.loop.time() > end_s)
-            if self.unsettled():
-                raise Violation(f"120 s after the last fault: {self.unsettled()}")
+            await self._watched(others, lambda: not unsettled(self) or self.loop.time() > end_s)
+            if unsettled(self):
+                raise Violation(f"120 s after the last fault: {unsettled(self)}")
         finally:
             for task in asyncio.all_tasks(self.loop):
                 if task is not asyncio.current_task():
