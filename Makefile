@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint simulate mutants clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.synced
@@ -21,6 +21,16 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The whole system in one thread and virtual time, every seed another history of failures.
+SEEDS ?= 2000
+MINUTES ?= 60
+simulate: setup
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --minutes $(MINUTES)
+
+# Defects on purpose, one at a time: the simulation must notice each.
+mutants: setup
+	$(BIN)/python -m tests.simulation.mutants
 
 lint: setup
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 from schemas.block import Block
+from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import date_of_day, day_of_date, shanghai_day
 from schemas.state import Head, Person
 from schemas.topics import COMMANDS
@@ -136,6 +137,8 @@ def _count_situations(world: World) -> None:
                 world.count("cycle: two apps merged")
             if shanghai_day(before.meta.time_ms) != shanghai_day(block.meta.time_ms):
                 world.count("cycle: another day")
+            if shanghai_day(block.meta.time_ms) - shanghai_day(before.meta.time_ms) > LATE_WINDOW_DAYS:
+                world.count("time: a jump beyond the late window")
             verdicts = block.rows.column("verdict").to_pylist()
             if int(Verdict.ALREADY_CLAIMED) in verdicts and int(Verdict.CREDITED) in verdicts:
                 world.count("claim: won and lost in one cycle")

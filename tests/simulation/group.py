@@ -28,10 +28,12 @@ class Consumer:
     async def deliver(self) -> None:
         """Fetches for ever: some records of some topics at a time, as the broker happens to answer."""
         chance = self.world.chance
+        pause_s = 0.0
         while True:
-            await asyncio.sleep(0.005 + 0.05 * chance.uniform("fetch"))
+            await asyncio.sleep(0.005 + pause_s * chance.uniform("fetch"))
             await self.process._while_alive()
             batches = [b for tp in sorted(self.next) if self.handler.wants(tp) and (b := self._fetch(tp))]
+            pause_s = 0.05 if batches else 0.25  # a quiet broker need not be asked so often
             last = {batch.partition: batch for batch in batches}
             for batch in batches:
                 self.next[TP(batch.topic, batch.partition)] = batch.next

@@ -15,6 +15,7 @@ from schemas.state import Change, Head
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Mark, Run
 from sinks.ports import Doubt, Snapshot
+from tests.simulation.loop import process as current
 
 CALL_S = 0.02  # the longest of an ordinary call, half on the way and half on the way back
 LATE_S = 8.0  # how much later than its sender gave up a produce may still arrive
@@ -183,3 +184,30 @@ class ArchivePort:
 def ledger_record(block: Block) -> tuple[bytes, list[tuple[str, bytes]]]:
     """A block as the topic holds it."""
     return encode_block(block)
+
+
+def in_thread(world: Any, call: Callable[[], Any]) -> asyncio.Future:
+    """The archive's thread: answers after a while, whatever becomes of who asked."""
+    answer = world.loop.create_future()
+
+    def run() -> None:
+        try:
+            result = call()
+        except Exception as error:
+            _later(world, answer, answer.set_exception, error)
+        else:
+            _later(world, answer, answer.set_result, result)
+
+    delay_s, process = 0.2 * world.chance.uniform("thread"), current.get()
+    if world.chance.fault("archive stops for a while", 0.01):
+        process.paused_until_s = world.loop.time() + 3 + 12 * world.chance.uniform("pause")
+        world.story(f"{process.name} stops for a while, with a call under way")
+    if process is not None:
+        delay_s = max(delay_s, process.paused_until_s - world.loop.time())
+    world.loop.call_later(delay_s, run)
+    return answer
+
+
+def _later(world: Any, answer: asyncio.Future, settle: Callable, value: Any) -> None:
+    delay_s = 0.1 * world.chance.uniform("thread answers")
+    world.loop.call_later(delay_s, lambda: answer.done() or settle(value))

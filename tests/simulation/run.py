@@ -17,7 +17,7 @@ from tests.simulation.loop import Stuck
 from tests.simulation.services import Violation
 from tests.simulation.world import World
 
-RECORDS = 90
+RECORDS = 70
 STORY_LINES = 60
 SHRINK_TRIES_MAX = 200
 

@@ -1,8 +1,10 @@
 """Redis, Kafka's ledger and ClickHouse as the simulation has them: the memory forms, and a look inside."""
 
+import datetime as dt
 from typing import Any
 
-from schemas.state import ZERO_HASH, Person, decode_person
+from schemas.block import Block, decode_block
+from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
 from sinks.memory import MemoryLedger, MemoryStore
@@ -24,6 +26,10 @@ class Store(MemoryStore):
 
     def all_persons(self, shard: int) -> dict[str, Person]:
         return {uid: decode_person(value) for uid, value in self._shards[shard].persons.items()}
+
+    def overwrite(self, shard: int, uid: str, person: Person) -> None:
+        """What no worker would do."""
+        self._shards[shard].persons[uid] = encode_person(person)
 
     def head_hash(self, shard: int) -> bytes:
         state = self._shards[shard]
@@ -61,6 +67,25 @@ class CountingArchive(MemoryArchive):
         for found in run.blocks:
             self.blocks.pop((run.shard, found.block.meta.seq), None)
         return True
+
+
+_blocks: dict[bytes, Block] = {}
+
+
+def decoded(value: bytes, headers: list[tuple[str, bytes]]) -> Block:
+    """`decode_block`, once for each record of the ledger, however many readers it has."""
+    block = _blocks.get(value)
+    if block is None:
+        if len(_blocks) > 2_000:
+            _blocks.clear()
+        block = _blocks[value] = decode_block(value, headers)
+    return block
+
+
+def month(block: Block) -> tuple[int, int]:
+    """The UTC month of a block's time, by which the archive is partitioned."""
+    at = dt.datetime.fromtimestamp(block.meta.time_ms / 1000, dt.UTC)
+    return at.year, at.month
 
 
 def unsettled(world: Any) -> str:

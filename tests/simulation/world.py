@@ -7,6 +7,7 @@ misbehave.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -28,8 +29,16 @@ from tests.simulation import traffic
 from tests.simulation.chance import Chance
 from tests.simulation.group import Group
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.outside import ArchivePort, LedgerPort, Process, PublisherPort, StorePort, ledger_record
-from tests.simulation.services import CountingArchive, Ledger, Store, Violation, unsettled
+from tests.simulation.outside import (
+    ArchivePort,
+    LedgerPort,
+    Process,
+    PublisherPort,
+    StorePort,
+    in_thread,
+    ledger_record,
+)
+from tests.simulation.services import CountingArchive, Ledger, Store, Violation, decoded, month, unsettled
 
 GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True}
 
@@ -39,7 +48,7 @@ class World:
 
     def __init__(self, chance: Chance) -> None:
         self.chance, self.loop = chance, VirtualLoop()
-        self.loop.executor = self._in_thread
+        self.loop.executor = partial(in_thread, self)
         self.shards = traffic.SHARDS
         self.start_ms = to_ms(traffic.START)
         self.store, self.ledger, self.archive = Store(), Ledger(), CountingArchive()
@@ -99,25 +108,6 @@ class World:
             raise Violation(f"{process.name} gives up: {error}") from error
         self.count("archive: a worker halts because rows were lost")
         process.crash(f"gives up: {error.message}")
-
-    def _in_thread(self, call: Callable[[], Any]) -> asyncio.Future:
-        """The archive's thread: answers after a while, whatever becomes of who asked."""
-        answer = self.loop.create_future()
-
-        def run() -> None:
-            try:
-                result = call()
-            except Exception as error:
-                self._later(answer, answer.set_exception, error)
-            else:
-                self._later(answer, answer.set_result, result)
-
-        self.loop.call_later(0.2 * self.chance.uniform("thread"), run)
-        return answer
-
-    def _later(self, answer: asyncio.Future, settle: Callable, value: Any) -> None:
-        delay_s = 0.1 * self.chance.uniform("thread answers")
-        self.loop.call_later(delay_s, lambda: answer.done() or settle(value))
 
     # --- Kafka ---------------------------------------------------------------------------------------------
 
@@ -205,6 +195,9 @@ class World:
             self.count("archive: an insert of a former owner")
         if len(run.blocks) > 1:
             self.count("archive: a run of several blocks")
+        cut = self.accepted[run.shard][run.last_seq + 1 : run.last_seq + 2]
+        if cut and month(cut[0]) != month(run.blocks[-1].block):
+            self.count("archive: a run cut at a month")
         self.story(f"shard {run.shard}: {writer.name} inserts blocks {run.first_seq}-{run.last_seq}")
 
     # --- the run -------------------------------------------------------------------------------------------
@@ -290,7 +283,12 @@ class World:
 
         self.loop.set_exception_handler(on_error)
         asyncio.set_event_loop(self.loop)
-        with mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000):
+        time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
+        with (
+            time_ns,
+            mock.patch("stream.archive.decode_block", decoded),
+            mock.patch("sinks.memory.decode_block", decoded),
+        ):
             try:
                 self.loop.run_until_complete(self.main(records))
             finally:
