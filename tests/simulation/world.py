@@ -65,6 +65,7 @@ class World:
         self.clickhouse_starts = 0
         self.appends_under_way = 0
         self.seen: Counter[str] = Counter()
+        self.failure: Violation | None = None
         self._story: list[str] = []
         expected = Expected("sim", self.shards, traffic.rules())
         self.intake = Group(
@@ -81,6 +82,11 @@ class World:
     def story(self, line: str) -> None:
         """One line for whoever has to understand a failure."""
         self._story.append(f"{self.loop.time():8.3f} s  {line}")
+
+    def violation(self, message: str) -> Violation:
+        """A broken promise found within a worker's task: whatever the worker does with it, the run ends."""
+        self.failure = self.failure or Violation(message)
+        return self.failure
 
     def last_steps(self, lines: int) -> list[str]:
         return self._story[-lines:]
@@ -103,9 +109,9 @@ class World:
     def _gives_up(self, process: Process, error: BaseException) -> None:
         """What `end_process` does; only an operator's error that this run has caused may lead here."""
         if not isinstance(error, OperatorError):
-            raise Violation(f"{process.name} gives up: {error!r}") from error
+            raise self.violation(f"{process.name} gives up: {error!r}") from error
         if not (self.seen["archive: rows lost"] and process.name.startswith("archive")):
-            raise Violation(f"{process.name} gives up: {error}") from error
+            raise self.violation(f"{process.name} gives up: {error}") from error
         self.count("archive: a worker halts because rows were lost")
         process.crash(f"gives up: {error.message}")
 
@@ -156,7 +162,9 @@ class World:
         for topic, batch in messages.items():
             for message in batch:
                 if (topic, message.value) not in of_accepted:
-                    raise Violation(f"published an outcome that the ledger does not hold: {message.value!r}")
+                    raise self.violation(
+                        f"published an outcome that the ledger does not hold: {message.value!r}"
+                    )
                 self.published.add((topic, message.value))
 
     # --- Redis ---------------------------------------------------------------------------------------------
@@ -171,7 +179,9 @@ class World:
         await self.store.commit(change)
         hashes = [block.hash for block in self.accepted[change.shard]]
         if change.head.hash not in hashes:
-            raise Violation(f"Redis of shard {change.shard} moved to a head that the ledger does not hold")
+            raise self.violation(
+                f"Redis of shard {change.shard} moved to a head that the ledger does not hold"
+            )
 
     def _redis_goes_back(self) -> None:
         which = self.chance.below("which copy", len(self.copies) + 1)
@@ -271,17 +281,10 @@ class World:
                 raise self.failure
             await asyncio.sleep(0.25)
 
-    failure: BaseException | None = None
-
     def run(self, records: int) -> None:
         """The whole run, in virtual time. Raises `Violation`."""
 
-        def on_error(loop: VirtualLoop, context: dict) -> None:
-            error = context.get("exception")
-            if isinstance(error, Violation):
-                self.failure = error
-
-        self.loop.set_exception_handler(on_error)
+        self.loop.set_exception_handler(lambda loop, context: None)  # dead processes leave tasks behind
         asyncio.set_event_loop(self.loop)
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
