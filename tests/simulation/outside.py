@@ -42,6 +42,7 @@ class Process:
         if chance.fault(f"crash before {what}", 0.004):
             self.crash(f"before {what}")
         if chance.fault(f"request lost: {what}", 0.006):
+            self.world.story(f"{self.name}: a request is lost: {what}")
             raise doubt(f"{what}: the request was lost")
         await self._while_alive()
         answer = effect()
@@ -51,6 +52,7 @@ class Process:
             self.crash(f"after {what}")
         await self._travel(what)
         if chance.fault(f"answer lost: {what}", 0.008):
+            self.world.story(f"{self.name}: an answer is lost: {what}")
             raise doubt(f"{what}: the answer was lost")
         return answer
 

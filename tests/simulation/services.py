@@ -69,16 +69,17 @@ class CountingArchive(MemoryArchive):
         return True
 
 
-_blocks: dict[bytes, Block] = {}
+_blocks: dict[tuple[bytes, bytes], Block] = {}
 
 
 def decoded(value: bytes, headers: list[tuple[str, bytes]]) -> Block:
     """`decode_block`, once for each record of the ledger, however many readers it has."""
-    block = _blocks.get(value)
+    key = (value, dict(headers)["hash"])  # the same rows may stand on another head
+    block = _blocks.get(key)
     if block is None:
         if len(_blocks) > 2_000:
             _blocks.clear()
-        block = _blocks[value] = decode_block(value, headers)
+        block = _blocks[key] = decode_block(value, headers)
     return block
 
 
