@@ -104,6 +104,7 @@ class BatchConsumer(driver.Consumer):
             if first is None:
                 continue
             if placements != self._placements or fetched[0].offset < first:
+                await self._check_end(tp, first)
                 await self.seek_to({tp: first})
                 continue
             if fetched[0].offset > first:
@@ -124,6 +125,18 @@ class BatchConsumer(driver.Consumer):
                 OperatorError(
                     f"{tp.topic}/{tp.partition}: offsets {first} to {start - 1} were deleted unread.",
                     "nothing here can bring them back: see docs/runbook.md, records deleted unread.",
+                )
+            )
+
+    async def _check_end(self, tp: TP, first: int) -> None:
+        """Older records than asked for: from before a seek, or of a topic that is not the one it was."""
+        end = (await self.highwaters(tp))[tp]
+        if end < first:
+            end_process(
+                OperatorError(
+                    f"{tp.topic}/{tp.partition} ends at {end}, but {first} offsets of it were decided:"
+                    " the topic was deleted and made again, or lost records.",
+                    "see docs/runbook.md, topic made again: offsets must not be used twice.",
                 )
             )
 

@@ -54,6 +54,7 @@ SITUATIONS = (
     "cycle: two apps merged",
     "cycle: another day",
     "claim: won and lost in one cycle",
+    "fault: broker clock steps",
     "time: a clock command",
     "time: a jump beyond the late window",
     *(

@@ -48,7 +48,7 @@ def simulate(seed: int, records: int = RECORDS, only: frozenset[str] | None = No
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"
     world.seen.update(f"fault: {fault.rpartition('#')[0]}" for fault in chance.fired)
-    return Outcome(seed, failure, world.seen, chance.fired, world.last_steps(STORY_LINES))
+    return Outcome(seed, failure, world.seen, chance.fired, world.told[-STORY_LINES:])
 
 
 def shrink(seed: int) -> tuple[int, Outcome]:

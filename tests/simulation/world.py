@@ -62,11 +62,11 @@ class World:
         self.published: set[tuple[str, bytes]] = set()
         self.copies: list[dict[int, Any]] = []
         self.clickhouse_down_until_s = 0.0
-        self.clickhouse_starts = 0
+        self.clickhouse_starts = self.clock_step_ms = 0
         self.appends_under_way = 0
         self.seen: Counter[str] = Counter()
         self.failure: Violation | None = None
-        self._story: list[str] = []
+        self.told: list[str] = []
         expected = Expected("sim", self.shards, traffic.rules())
         self.intake = Group(
             self, "intake", tuple(sorted(traffic.TOPICS)), lambda p: self._intake(p, expected)
@@ -81,19 +81,16 @@ class World:
 
     def story(self, line: str) -> None:
         """One line for whoever has to understand a failure."""
-        self._story.append(f"{self.loop.time():8.3f} s  {line}")
+        self.told.append(f"{self.loop.time():8.3f} s  {line}")
 
     def violation(self, message: str) -> Violation:
         """A broken promise found within a worker's task: whatever the worker does with it, the run ends."""
         self.failure = self.failure or Violation(message)
         return self.failure
 
-    def last_steps(self, lines: int) -> list[str]:
-        return self._story[-lines:]
-
     def now_ms(self) -> int:
         """The broker's clock."""
-        return self.start_ms + int(self.loop.time() * 1000)
+        return self.start_ms + self.clock_step_ms + int(self.loop.time() * 1000)
 
     # --- the workers ---------------------------------------------------------------------------------------
 
@@ -219,6 +216,9 @@ class World:
             self.copies = [*self.copies[-5:], {s: self.store.copy_of(s) for s in range(self.shards)}]
             if self.chance.fault("Redis goes back", 0.03):
                 self._redis_goes_back()
+            if self.chance.fault("broker clock steps", 0.02):
+                self.clock_step_ms += self.chance.below("step", 60_000) - 30_000
+                self.story("the broker's clock steps")
             if self.chance.fault("ClickHouse down", 0.02):
                 self.clickhouse_down_until_s = self.loop.time() + 10 * self.chance.uniform("down")
                 self.story("ClickHouse is down for a while")
