@@ -49,11 +49,13 @@ def balance(uid: str, as_json: bool) -> None:
         rows = [{"expires_on": date_of_day(d).isoformat(), "points_milli": p} for d, p in lots]
         print(json.dumps({"uid": uid, "shard": shard, "balance_milli": total, "lots": rows}))
         return
-    table = Table(
-        title=f"{uid}: {total / 1000:,.3f} points", caption=f"valid on {date_of_day(today)}, shard {shard}"
+    console = Console()
+    console.print(
+        f"[bold]{uid}[/bold]: {total / 1000:,.3f} points, valid on {date_of_day(today)} (shard {shard})"
     )
-    table.add_column("valid until the end of")
+    table = Table("valid until the end of")
     table.add_column("points", justify="right")
     for day, points in lots:
         table.add_row(date_of_day(day).isoformat(), f"{points / 1000:,.3f}")
-    Console().print(table)
+    if lots:
+        console.print(table)

@@ -55,7 +55,7 @@ def status(as_json: bool) -> None:
         click.echo(msgspec.json.encode(found))
         return
     table = Table(title=f"stack in {found.home}")
-    for heading in ("process", "state", "pid", "port", "up since", "CPU s", "memory MiB", "disk MiB"):
+    for heading in ("process", "state", "pid", "port", "up since", "CPU s", "MiB", "disk MiB"):
         table.add_column(heading, justify="left" if heading in ("process", "state") else "right")
     for process in found.processes:
         disk_bytes = found.disk_bytes.get(process.name)
@@ -64,7 +64,7 @@ def status(as_json: bool) -> None:
             process.state,
             _shown(process.pid),
             _shown(process.port),
-            datetime.fromtimestamp(process.up_since_s).strftime("%Y-%m-%d %H:%M:%S")
+            datetime.fromtimestamp(process.up_since_s).strftime("%m-%d %H:%M:%S")
             if process.up_since_s
             else "",
             f"{process.cpu_s:.1f}" if process.cpu_s is not None else "",
