@@ -9,14 +9,13 @@ from collections.abc import Iterable
 import msgspec
 
 from schemas import limits
+from schemas.report import DAY_MS
 
 COMMANDS = "commands"
 LEDGER = "ledger"
 DEAD_LETTERS = "dead-letters"
 INTAKE_PREFIX = "intake."
 OUTCOMES_PREFIX = "outcomes."
-
-DAY_MS = 86_400_000
 
 
 def intake_topic(app: str) -> str:

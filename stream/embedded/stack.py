@@ -139,7 +139,7 @@ def _find(home: Path, name: str) -> psutil.Process | None:
 
 def _process_status(home: Path, name: str) -> ProcessStatus:
     process, entry = _find(home, name), processes.read_record(home, name)
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
         if process is not None:
             cpu = process.cpu_times()
             return ProcessStatus(
@@ -151,8 +151,6 @@ def _process_status(home: Path, name: str) -> ProcessStatus:
                 cpu_s=cpu.user + cpu.system,
                 memory_bytes=process.memory_info().rss,
             )
-    except psutil.NoSuchProcess:
-        pass  # it ended while we looked
     return ProcessStatus(name=name, state="down")
 
 
