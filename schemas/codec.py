@@ -29,7 +29,7 @@ from schemas.verdicts import Verdict
 CHUNK_RECORDS = 32
 # Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
 FORBIDDEN_KINDS = frozenset(
-    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "clock", "tick"}
+    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "clock", "tick", "app"}
 )
 
 _decoder = msgspec.json.Decoder(Report)

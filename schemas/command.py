@@ -1,25 +1,63 @@
 """What the platform itself says, in topic `commands`: one record per shard, in force from its own row on."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from schemas.report import Instant
 
+_Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,32}\Z")]
+_Text = Annotated[str, Meta(min_length=1, max_length=200)]
+_Version = Annotated[int, Meta(ge=1, le=1)]
 
-class ClockCommand(Struct, forbid_unknown_fields=True):
+
+class App(Struct, frozen=True, forbid_unknown_fields=True):
+    """A registered app (应用程序运营主体, 管理办法 Art. 6): who operates it, and what it may report.
+
+    `id` names its topics and its Kafka user. An app that is not `active` keeps its rights on the broker, so
+    that nothing it sends is lost unseen; its reports get the verdict app_not_active.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
+    operator: _Text
+    methodologies: Annotated[list[_Id], Meta(max_length=100)]
+    scenes: Annotated[list[_Text], Meta(max_length=1_000)] = []
+    active: bool = True
+
+
+def checked_app(app_id: str, operator: str, methodologies: list[str], scenes: list[str]) -> App:
+    """An app as it may be registered. Raises ValueError that names the field and the rule."""
+    fields = {"id": app_id, "operator": operator, "methodologies": methodologies, "scenes": scenes}
+    try:
+        return msgspec.convert(fields, App)
+    except msgspec.ValidationError as error:
+        rule, _, path = str(error).partition(" - at `$.")
+        raise ValueError(f"{path.rstrip('`')}: {rule}") from error
+
+
+class ClockCommand(Struct, forbid_unknown_fields=True, tag_field="kind", tag="clock"):
     """Sets the shard's time to `at` at this row; it runs on from there. Only where genesis allows it."""
 
-    version: Annotated[int, Meta(ge=1, le=1)]
-    kind: Literal["clock"]
+    version: _Version
     at: Instant
 
 
-_decoder = msgspec.json.Decoder(ClockCommand)
+class AppCommand(Struct, forbid_unknown_fields=True, tag_field="kind", tag="app"):
+    """Registers an app as it is from this row on; the last command about an app stands."""
+
+    version: _Version
+    app: App
 
 
-def read_command(value: bytes) -> ClockCommand | None:
+Command = ClockCommand | AppCommand
+_decoder = msgspec.json.Decoder(Command)
+encode_command = msgspec.json.Encoder().encode
+encode_app = msgspec.json.Encoder().encode
+decode_app = msgspec.json.Decoder(App).decode
+
+
+def read_command(value: bytes) -> Command | None:
     """The command, or None if the record is none."""
     try:
         return _decoder.decode(value)

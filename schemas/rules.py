@@ -1,4 +1,4 @@
-"""Rules as data: the regulation's validity, registered apps, methodologies and the exchange rule.
+"""Rules as data: the regulation's validity, methodologies and the exchange rule.
 
 Loaded from TOML (schemas/rules_data, or a folder of the operator's), checked whole before anything uses them.
 Everything is effective-dated by the behaviour's Asia/Shanghai day, so that a replay decides as the first run
@@ -27,27 +27,6 @@ _FAR_FUTURE = dt.date(9999, 12, 31)
 
 class RulesError(ValueError):
     """A rules file that cannot be used; the message names file, key and rule."""
-
-
-class App(Struct, frozen=True, forbid_unknown_fields=True):
-    """A registered app (Art. 6): since when, and for which methodologies and scenes."""
-
-    id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
-    operator: str
-    active_from: dt.date
-    methodologies: list[_Id]
-    active_to: dt.date = _FAR_FUTURE
-    scenes: list[str] = []
-
-    @property
-    def active_from_day(self) -> int:
-        """As a day number."""
-        return day_of_date(self.active_from)
-
-    @property
-    def active_to_day(self) -> int:
-        """As a day number; the last active day."""
-        return day_of_date(self.active_to)
 
 
 class Methodology(Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,16 +92,13 @@ def expiry_day(issue_day: int, months: int, expires: str) -> int:
 class Rules:
     """The loaded rules, indexed for decisions. `identity` ("version:sha256") goes into every block."""
 
-    def __init__(
-        self, bundle: Bundle, apps: list[App], methodologies: list[Methodology], exchanges: list[Exchange]
-    ):
+    def __init__(self, bundle: Bundle, methodologies: list[Methodology], exchanges: list[Exchange]):
         self.bundle = bundle
-        self.apps = {a.id: a for a in apps}
         self.methodologies: dict[str, list[Methodology]] = {}
         for m in sorted(methodologies, key=lambda m: m.in_force_from):
             self.methodologies.setdefault(m.id, []).append(m)
         self.exchanges = sorted(exchanges, key=lambda e: e.effective_from)
-        content = msgspec.json.encode([bundle, apps, methodologies, exchanges], order="deterministic")
+        content = msgspec.json.encode([bundle, methodologies, exchanges], order="deterministic")
         self.identity = f"{bundle.version}:{hashlib.sha256(content).hexdigest()[:16]}"
         self.valid_from_day = day_of_date(bundle.valid_from)
         self.valid_to_day = day_of_date(bundle.valid_to)
@@ -151,17 +127,15 @@ def ratio(decimal: str) -> tuple[int, int]:
 
 
 def load_rules(folder: Path = PACKAGED) -> Rules:
-    """Reads and checks the four files of a rules folder. Raises `RulesError`."""
+    """Reads and checks the three files of a rules folder. Raises `RulesError`."""
     bundle = _read(folder / "bundle.toml", Bundle)
-    apps = _read_list(folder / "apps.toml", "app", App)
     methodologies = _read_list(folder / "methodologies.toml", "methodology", Methodology)
     exchanges = _read_list(folder / "exchange.toml", "exchange", Exchange)
-    _check_apps(folder / "apps.toml", apps, {m.id for m in methodologies})
     _check_methodologies(folder / "methodologies.toml", methodologies)
     _check_exchanges(folder / "exchange.toml", exchanges)
     if bundle.valid_from > bundle.valid_to:
         raise RulesError(f"{folder / 'bundle.toml'}: valid_to: must not be before valid_from")
-    return Rules(bundle, apps, methodologies, exchanges)
+    return Rules(bundle, methodologies, exchanges)
 
 
 def _read(path: Path, kind: type):
@@ -181,19 +155,6 @@ def _read(path: Path, kind: type):
 def _read_list(path: Path, key: str, kind: type) -> list:
     file = msgspec.defstruct("File", [(key, list[kind])], forbid_unknown_fields=True)
     return getattr(_read(path, file), key)
-
-
-def _check_apps(path: Path, apps: list[App], known: set[str]) -> None:
-    seen: set[str] = set()
-    for app in apps:
-        where = f"{path}: app {app.id}"
-        if app.id in seen:
-            raise RulesError(f"{where}: id: is registered twice")
-        seen.add(app.id)
-        if missing := set(app.methodologies) - known:
-            raise RulesError(f"{where}: methodologies: {sorted(missing)[0]} is in no methodologies file")
-        if app.active_from > app.active_to:
-            raise RulesError(f"{where}: active_to: must not be before active_from")
 
 
 def _check_methodologies(path: Path, methodologies: list[Methodology]) -> None:

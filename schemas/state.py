@@ -3,6 +3,8 @@
 import msgspec
 from msgspec import Struct
 
+from schemas.command import App
+
 ZERO_HASH = bytes(32)
 
 
@@ -26,7 +28,8 @@ class Head(Struct, frozen=True):
 
     `time_ms` is the shard's time (largest broker timestamp plus clock offset); `positions` the next offset of
     each source topic; `ledger_next` the ledger offset after the head block; every block at a ledger offset
-    below `published_to` has its outcomes on Kafka.
+    below `published_to` has its outcomes on Kafka; `apps` is the registry: apps by id, as the last command
+    about each of them left it.
     """
 
     seq: int = -1
@@ -36,6 +39,7 @@ class Head(Struct, frozen=True):
     ledger_next: int = 0
     published_to: int = 0
     positions: dict[str, int] = msgspec.field(default_factory=dict)
+    apps: dict[str, App] = msgspec.field(default_factory=dict)
 
 
 class Change(Struct):

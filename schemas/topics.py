@@ -70,7 +70,12 @@ def topic_specs(shards: int, apps: Iterable[str]) -> list[TopicSpec]:
         ),
         TopicSpec(DEAD_LETTERS, shards, {"retention.ms": str(90 * DAY_MS)}),
     ]
-    for app in apps:
-        specs.append(TopicSpec(intake_topic(app), shards, _source_config()))
-        specs.append(TopicSpec(outcomes_topic(app), shards, {"retention.ms": str(30 * DAY_MS)}))
-    return specs
+    return specs + [spec for app in apps for spec in app_topic_specs(shards, app)]
+
+
+def app_topic_specs(shards: int, app: str) -> list[TopicSpec]:
+    """The topics of one app."""
+    return [
+        TopicSpec(intake_topic(app), shards, _source_config()),
+        TopicSpec(outcomes_topic(app), shards, {"retention.ms": str(30 * DAY_MS)}),
+    ]

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.block import Block
+from schemas.command import App, decode_app
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
 from schemas.state import Change, Head, Person
@@ -35,6 +36,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         ledger_next=ledger_offset + 1,
         published_to=meta.published_to,
         positions=head.positions | {span.topic: span.next for span in meta.sources},
+        apps=head.apps | _registered(block),
     )
     retired = _retired(before, today)
     return Change(
@@ -46,6 +48,16 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         {day: members for day, members in _members(block).items() if day not in retired},
         retired,
     )
+
+
+def _registered(block: Block) -> dict[str, App]:
+    """The app that the block's last row registers, if it does: a command ends its block."""
+    last = block.rows.slice(block.rows.num_rows - 1)
+    inputs = last.column("inputs")[0].as_py()
+    if last.column("verdict")[0].as_py() != Verdict.COMMAND_APPLIED or not inputs:
+        return {}
+    app = decode_app(inputs)
+    return {app.id: app}
 
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:

@@ -18,6 +18,7 @@ COMMANDS = {
     "down": "stream.commands.stack:down",
     "status": "stream.commands.stack:status",
     "doctor": "stream.commands.doctor:doctor",
+    "app": "stream.commands.app:app",
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",
     "balance": "stream.commands.balance:balance",

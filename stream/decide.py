@@ -9,13 +9,13 @@ from msgspec import UNSET
 
 from schemas.block import Block, Meta, empty_columns, make_block
 from schemas.codec import Refusal
-from schemas.command import ClockCommand
+from schemas.command import App, AppCommand, ClockCommand, Command
 from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS
 from schemas.report import Report, shanghai_day, to_ms
-from schemas.rules import App, Methodology, Rules, expiry_day, floor_ratio, ratio
+from schemas.rules import Methodology, Rules, expiry_day, floor_ratio, ratio
 from schemas.shards import shards_of
 from schemas.state import Head, Person
-from schemas.topics import app_of
+from schemas.topics import COMMANDS, app_of
 from schemas.verdicts import REMEMBERS_ID, Verdict
 from stream.cycle_input import Cycle
 from stream.read import Reading, claim_on
@@ -135,17 +135,18 @@ class _Desk:
         self.known = seen.copy()
         self.clock_offset_ms = head.clock_offset_ms
         self.end_ms = cycle.time_ms[-1]  # the shard's time after this cycle
-        self.nothing_decided = head.seq == 0  # only genesis stands before this cycle
-        self.apps: list[App | None] = [self.rules.apps.get(app_of(span.topic)) for span in cycle.sources]
+        # Whether no app's record was decided yet, so that nothing depends on the time.
+        self.nothing_decided = not any(at for topic, at in head.positions.items() if topic != COMMANDS)
+        self.apps: list[App | None] = [head.apps.get(app_of(span.topic)) for span in cycle.sources]
         self._terms: dict[tuple[int, str, int], Terms] = {}
         reports = [i for i, item in enumerate(reading.items) if item.__class__ is Report]
         right = shards_of([reading.items[i].uid for i in reports], platform.shards)
         self.misrouted = {i: shard for i, shard in zip(reports, right, strict=True) if shard != cycle.shard}
 
-    def row(self, i: int, item: Report | Refusal | ClockCommand) -> tuple:
+    def row(self, i: int, item: Report | Refusal | Command) -> tuple:
         """The decision on record `i` of the cycle (columns `DECIDED`), and its effect on later rows."""
         if item.__class__ is not Report:
-            return _refused(item, 0) if item.__class__ is Refusal else self._command(item, i)
+            return _refused(item if item.__class__ is Refusal else self._command(item, i), 0)
         key = (self.cycle.source[i], item.methodology, self.reading.day[i])
         terms = self._terms.get(key) or self._find_terms(key)
         account = self.accounts[item.uid]
@@ -167,7 +168,7 @@ class _Desk:
                 " default partitioner with key = uid (librdkafka: partitioner=murmur2_random)",
             )
         if not terms.app_active:
-            return Refusal(Verdict.APP_NOT_ACTIVE, "app: not active on this day")
+            return Refusal(Verdict.APP_NOT_ACTIVE, "app: not registered, or suspended")
         if self.reading.id_member[i] in self.known:
             return Refusal(Verdict.DUPLICATE, "")
         if self.reading.occurred_ms[i] > self.cycle.time_ms[i] + FUTURE_TOLERANCE_MS:
@@ -195,19 +196,24 @@ class _Desk:
             return Refusal(Verdict.ALREADY_CLAIMED, "this behaviour was credited under another report_id")
         return None
 
-    def _command(self, command: ClockCommand, i: int) -> tuple:
+    def _command(self, command: Command, i: int) -> Refusal:
+        """What becomes of a command; an app's takes effect by `apply`, as no row follows it in this cycle."""
+        if command.__class__ is AppCommand:
+            state = "active" if command.app.active else "suspended"
+            return Refusal(Verdict.COMMAND_APPLIED, f"app {command.app.id}: {state}")
+        return self._set_clock(command, i)
+
+    def _set_clock(self, command: ClockCommand, i: int) -> Refusal:
         if not self.platform.simulated_clock:
-            return _refused(
-                Refusal(Verdict.FORBIDDEN_OPERATION, "clock: genesis allows no simulated clock"), 0
-            )
+            return Refusal(Verdict.FORBIDDEN_OPERATION, "clock: genesis allows no simulated clock")
         at_ms = to_ms(command.at)
         if command.at.year > CLOCK_YEAR_MAX:
-            return _refused(Refusal(Verdict.FORBIDDEN_OPERATION, f"at: at most {CLOCK_YEAR_MAX}"), 0)
-        # A platform may begin in the past; once it has decided anything, its time only goes on.
+            return Refusal(Verdict.FORBIDDEN_OPERATION, f"at: at most {CLOCK_YEAR_MAX}")
+        # A platform may begin in the past; once it has decided on a report, its time only goes on.
         if at_ms < self.cycle.time_ms[i] and not (self.nothing_decided and i == 0):
-            return _refused(Refusal(Verdict.FORBIDDEN_OPERATION, "at: a shard's time never steps back"), 0)
+            return Refusal(Verdict.FORBIDDEN_OPERATION, "at: a shard's time never steps back")
         self.clock_offset_ms, self.end_ms = at_ms - self.cycle.broker_ms[i], at_ms
-        return _refused(Refusal(Verdict.COMMAND_APPLIED, f"clock_offset_ms: {self.clock_offset_ms}"), 0)
+        return Refusal(Verdict.COMMAND_APPLIED, f"clock_offset_ms: {self.clock_offset_ms}")
 
     def _find_terms(self, key: tuple[int, str, int]) -> Terms:
         source, methodology_id, day = key
@@ -216,7 +222,7 @@ class _Desk:
 
     def _new_terms(self, app: App | None, methodology_id: str, day: int) -> Terms:
         rules = self.rules
-        if app is None or not app.active_from_day <= self.today <= app.active_to_day:
+        if app is None or not app.active:
             return Terms(False, None)
         if not rules.valid_from_day <= day <= rules.valid_to_day:
             return Terms(
@@ -246,14 +252,13 @@ class _Desk:
 
 
 def _refused(refusal: Refusal, balance_milli: int) -> tuple:
-    return (int(refusal.verdict), refusal.detail, balance_milli, 0, 0, "", 0, 0, 0, 0)
+    return (int(refusal.verdict), refusal.detail, balance_milli, 0, 0, 0, 0, 0)
 
 
 def _credit(report: Report, day: int, terms: Terms, account: _Account) -> tuple:
     """A valid report: its reduction is always recorded; its points are cut by the day's cap."""
     methodology = terms.methodology
-    amount = report.activity[methodology.unit]
-    reduction_mg = floor_ratio(amount, *terms.factor)
+    reduction_mg = floor_ratio(report.activity[methodology.unit], *terms.factor)
     points = floor_ratio(reduction_mg, *terms.rate)
     used = account.used_caps.get(day, 0)
     verdict = _CREDITED
@@ -272,8 +277,6 @@ def _credit(report: Report, day: int, terms: Terms, account: _Account) -> tuple:
         account.balance_milli,
         methodology.version,
         terms.exchange_version,
-        methodology.unit,
-        amount,
         reduction_mg,
         points,
         terms.expiry_day if points else 0,

@@ -14,7 +14,7 @@ from schemas.topics import topic_specs
 from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
 from stream.errors import OperatorError
-from stream.platform_setup import registered_apps, topic_differences
+from stream.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10
@@ -156,7 +156,7 @@ def _kafka(settings: Settings | None) -> str:
         raise Skipped(NO_STACK)
     principal = "admin" if "admin" in settings.credentials else min(settings.credentials)
     try:
-        seen = _admin(settings, principal).list_topics(timeout=ANSWER_TIMEOUT_S)
+        seen = admin_client(settings, principal).list_topics(timeout=ANSWER_TIMEOUT_S)
     except KafkaException as error:
         remedy = "run `points up`." if settings.embedded else "check address, certificate and password."
         if settings.embedded and (process := kafka.find(settings.home)):
@@ -174,20 +174,15 @@ def _topics(settings: Settings | None) -> str:
         raise Skipped(NO_STACK)
     if "admin" not in settings.credentials:
         raise Skipped("only the admin may see how topics are configured")
-    specs = topic_specs(settings.shards, registered_apps())
     try:
-        differences = topic_differences(_admin(settings, "admin"), specs)
+        admin = admin_client(settings)
+        specs = topic_specs(settings.shards, apps_with_topics(admin))
+        differences = topic_differences(admin, specs)
     except KafkaException as error:
         raise Skipped("Kafka does not answer") from error
     if differences:
         raise OperatorError("; ".join(differences), "run `points up`, which makes and corrects topics.")
     return f"{len(specs)} topics of {settings.shards} partitions"
-
-
-def _admin(settings: Settings, principal: str) -> Any:
-    from confluent_kafka.admin import AdminClient
-
-    return AdminClient({**settings.librdkafka(principal), "log_level": 0})
 
 
 def _redis(settings: Settings | None) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -27,6 +27,7 @@ class Intake:
     def __init__(
         self,
         expected: Expected,
+        apps: Iterable[str],
         store: Store,
         ledger: Ledger,
         publisher: Publisher,
@@ -34,7 +35,9 @@ class Intake:
     ) -> None:
         self._expected, self._store, self._ledger, self._publisher = expected, store, ledger, publisher
         self._fail = fail
-        self._topics = sorted([COMMANDS, *(intake_topic(app) for app in expected.rules.apps)])
+        self._topics = {COMMANDS, *map(intake_topic, apps)}
+        self._sources: dict[int, list[str]] = {}  # topics of the shards that are this worker's
+        self._commands_end: dict[int, int] = {}
         self._shards: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task] = {}
         self._arrived: dict[int, asyncio.Event] = {}
@@ -45,11 +48,16 @@ class Intake:
     @property
     def topics(self) -> list[str]:
         """All topics that this worker reads."""
-        return self._topics
+        return sorted(self._topics)
 
     def wants(self, tp: TP) -> bool:
         shard = self._shards.get(tp.partition)
-        return shard is not None and not shard.buffer.full()
+        if shard is None or shard.buffer.full():
+            return False
+        # What the platform said before this worker came is in force before it decides on any report.
+        return tp.topic == COMMANDS or (
+            shard.head.positions.get(COMMANDS, 0) >= self._commands_end[tp.partition]
+        )
 
     def position(self, tp: TP) -> int | None:
         shard = self._shards.get(tp.partition)
@@ -59,18 +67,32 @@ class Intake:
         await self.revoked(tps)
         await self._publisher.start()
         self._consumer, self._stopping = consumer, False
-        for number in sorted({tp.partition for tp in tps}):
-            mine = sorted(tp.topic for tp in tps if tp.partition == number)
-            if mine != self._topics:
+        self._sources = self._owned(tps)
+        for number in self._sources:
+            self._arrived[number] = asyncio.Event()
+            self._tasks[number] = asyncio.ensure_future(self._run(number))
+
+    def _owned(self, tps: set[TP]) -> dict[int, list[str]]:
+        """The topics of each shard that is this worker's: who has a shard's `commands` has the shard.
+
+        While workers that know an app and workers that do not yet are in one group (a rolling restart), the
+        app's topic may be assigned apart from its shard. It waits: nobody else may read it, and it is read
+        from its position in the ledger once all workers know it.
+        """
+        sources: dict[int, list[str]] = {}
+        for tp in sorted(tps):
+            sources.setdefault(tp.partition, []).append(tp.topic)
+        for number, topics in sorted(sources.items()):
+            if number >= self._expected.shards:
                 self._fail(
                     OperatorError(
-                        f"Shard {number} came without {sorted(set(self._topics) - set(mine))}: topics are not"
-                        " partitioned alike.",
+                        f"{topics[0]} has a partition {number}; this platform has {self._expected.shards}.",
                         "run `points doctor`: every topic must have the same number of partitions.",
                     )
                 )
-            self._arrived[number] = asyncio.Event()
-            self._tasks[number] = asyncio.ensure_future(self._run(number))
+            if COMMANDS not in topics or self._topics - set(topics):
+                log.warning("some topics wait until all workers know them", shard=number, assigned=topics)
+        return {number: topics for number, topics in sources.items() if COMMANDS in topics}
 
     async def revoked(self, tps: set[TP]) -> None:
         """Lets running cycles end, then forgets everything: recovery finds it again."""
@@ -129,8 +151,9 @@ class Intake:
 
     async def _place(self, shard: Shard) -> None:
         """Tells the transport where to continue: where the head says, and at 0 for a topic never read."""
-        positions = {topic: shard.head.positions.get(topic, 0) for topic in self._topics}
+        positions = {topic: shard.head.positions.get(topic, 0) for topic in self._sources[shard.number]}
         shard.open_buffer(positions)
+        self._commands_end[shard.number] = await self._consumer.end_of(TP(COMMANDS, shard.number))
         log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
         self._shards[shard.number] = shard
         await self._consumer.seek_to({TP(topic, shard.number): offset for topic, offset in positions.items()})

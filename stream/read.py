@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from schemas.codec import Refusal, read_reports
-from schemas.command import ClockCommand, read_command
+from schemas.command import Command, read_command
 from schemas.limits import FUTURE_TOLERANCE_MS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report, shanghai_day
 from schemas.rules import Rules
@@ -21,7 +21,7 @@ _NO_COMMAND = Refusal(Verdict.MALFORMED, "record: no command of this version")
 class Reading(NamedTuple):
     """Parallel to a cycle's rows; for rows that are no reports 0 stands for day, time and members."""
 
-    items: list[Report | Refusal | ClockCommand]
+    items: list[Report | Refusal | Command]
     occurred_ms: list[int]
     day: list[int]  # Asia/Shanghai day of the behaviour: the generation of both members
     id_member: list[int]  # of (app, report_id); never 0 for a report
@@ -67,9 +67,7 @@ def claim_on(member: int, day: int) -> int:
     return member ^ day or 1
 
 
-def _read_commands(
-    cycle: Cycle, items: list[Report | Refusal | ClockCommand], occurred_ms: list[int]
-) -> None:
+def _read_commands(cycle: Cycle, items: list[Report | Refusal | Command], occurred_ms: list[int]) -> None:
     """What stands in topic `commands` is no report: reads it again as what it is."""
     for s, span in enumerate(cycle.sources):
         if span.topic == COMMANDS:

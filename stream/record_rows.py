@@ -6,6 +6,7 @@ import orjson
 from msgspec import UNSET
 
 from schemas.codec import json_text
+from schemas.command import AppCommand, encode_app
 from schemas.limits import RAW_KEPT_BYTES_MAX
 from schemas.personal_data import holds_personal_data
 from schemas.report import EPOCH, Report, to_ms
@@ -20,8 +21,6 @@ DECIDED = (
     "balance_milli",
     "methodology_version",
     "exchange_version",
-    "unit",
-    "activity",
     "reduction_mg",
     "points_milli",
     "expiry_day",
@@ -42,9 +41,13 @@ def append_records(columns: dict[str, list], cycle: Cycle, reading: Reading, row
     columns["uid"] += [r.uid for r in items]
     columns["report_id"] += [r.report_id for r in items]
     columns["methodology"] += [r.methodology for r in items]
+    columns["unit"] += [next(iter(r.activity), "") for r in items]
+    columns["activity"] += [next(iter(r.activity.values()), 0) for r in items]
     columns["source_txn"] += ["" if r.source_txn is UNSET else r.source_txn for r in items]
     columns["region"] += ["" if r.region is UNSET else r.region for r in items]
     columns["inputs"] += [_rare_inputs(r) for r in items]
+    if reading.items[-1].__class__ is AppCommand:  # a command is the last row of its cycle
+        columns["inputs"][-1] = encode_app(reading.items[-1].app).decode()
     columns["id_member"] += [
         m if v in REMEMBERS_ID else 0 for m, v in zip(reading.id_member, verdicts, strict=True)
     ]

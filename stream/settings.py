@@ -59,9 +59,13 @@ class Settings(msgspec.Struct, frozen=True):
             return self.credentials[principal]
         except KeyError:
             remedy = f"set {PASSWORD_PREFIX}{principal.upper().replace('-', '_')}."
-            if self.embedded:
-                remedy = "run `points up` with the rules that name this app."
+            if self.embedded and principal.startswith("app-"):
+                remedy += " The stack keeps no app's: `points app rotate` makes a new one."
             raise OperatorError(f"There is no Kafka password for {principal}.", remedy) from None
+
+    def with_password(self, principal: str, password: str) -> "Settings":
+        """These settings, with the Kafka password of one more principal."""
+        return msgspec.structs.replace(self, credentials={**self.credentials, principal: password})
 
     def kafka_client(self, principal: str) -> dict[str, Any]:
         """Keyword arguments with which an aiokafka client connects as `principal`."""

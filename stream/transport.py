@@ -75,6 +75,10 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait(positions)
             self._next.update(positions)
 
+    async def end_of(self, tp: TP) -> int:
+        """The offset that the next record of a partition will get."""
+        return (await self.highwaters(tp))[tp]
+
     async def perform_seek(self) -> None:
         """Faust calls this at the end of each rebalance, to seek to committed offsets."""
         self._next.clear()
@@ -130,7 +134,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _check_end(self, tp: TP, first: int) -> None:
         """Older records than asked for: from before a seek, or of a topic that is not the one it was."""
-        end = (await self.highwaters(tp))[tp]
+        end = await self.end_of(tp)
         if end < first:
             end_process(
                 OperatorError(

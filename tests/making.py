@@ -6,6 +6,7 @@ import hashlib
 import json
 from types import SimpleNamespace
 
+from schemas.command import App, AppCommand, encode_command
 from schemas.limits import CYCLE_ROWS_MAX
 from schemas.report import SHANGHAI, day_of_date, shanghai_day
 from schemas.rules import PACKAGED, Rules, load_rules
@@ -23,6 +24,10 @@ NOON_MS = int(NOON.timestamp() * 1000)
 TODAY = day_of_date(NOON.date())
 SHARDS = 4
 HASH = b"h" * 32
+APPS = {
+    "metro": App("metro", "metro code app", ["SZ-METRO"], ["metro-gate"]),
+    "bus": App("bus", "bus code app", ["SZ-BUS-BEV"], ["bus-reader"]),
+}
 
 
 @functools.cache
@@ -75,6 +80,10 @@ def clock(at: dt.datetime) -> bytes:
     return json.dumps({"version": 1, "kind": "clock", "at": at.isoformat()}).encode()
 
 
+def registered(app: App) -> bytes:
+    return encode_command(AppCommand(1, app))
+
+
 def arrived(offset: int, value: bytes | None, ms: int = NOON_MS) -> SimpleNamespace:
     """A record as a consumer delivers it."""
     return SimpleNamespace(offset=offset, timestamp=ms, value=value)
@@ -87,7 +96,7 @@ def batch(topic: str, records: list[SimpleNamespace], first: int | None = None, 
 
 def head(time_ms: int = NOON_MS - 60_000, **fields: object) -> Head:
     """A shard that has decided something before."""
-    return Head(**{"seq": 5, "hash": HASH, "time_ms": time_ms, "ledger_next": 6} | fields)
+    return Head(**{"seq": 5, "hash": HASH, "time_ms": time_ms, "ledger_next": 6, "apps": APPS} | fields)
 
 
 def cycle(

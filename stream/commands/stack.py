@@ -16,7 +16,7 @@ from stream import settings as settings_module
 def up() -> None:
     """Start the embedded stack and set the platform up; with real services, only set it up."""
     from stream.embedded import stack
-    from stream.platform_setup import registered_apps, set_up_platform
+    from stream.platform_setup import set_up_platform
 
     env = os.environ
     settings_module.refuse_unknown_variables(env)
@@ -25,9 +25,9 @@ def up() -> None:
     with console.status("looking") as line:
         if settings_module.is_real(env):
             settings = settings_module.load(env)
-            set_up_platform(settings, registered_apps(), line.update)
+            set_up_platform(settings, line.update)
         else:
-            settings = stack.up(home, registered_apps(), env, line.update)
+            settings = stack.up(home, env, line.update)
     click.echo(f"up: Kafka at {settings.kafka_bootstrap}, platform {settings.platform_id}")
     if settings.embedded:
         click.echo(f"    data in {home}; see `points status`, stop with `points down`")

@@ -17,14 +17,17 @@ def intake() -> None:
     from stream.embedded.processes import registered
     from stream.faust_app import batch_app, run_worker
     from stream.intake import Intake
+    from stream.kafka_admin import admin_client, apps_with_topics, told_to_operator
     from stream.recovery import Expected
     from stream.settings import load
 
     settings = load()
     client = settings.kafka_client("intake")
     expected = Expected(settings.platform_id, settings.shards, load_rules())
+    with told_to_operator(settings):
+        apps = apps_with_topics(admin_client(settings, "intake"))
     store = RedisStore(connect(settings.redis_url))
-    handler = Intake(expected, store, KafkaLedger(client), KafkaPublisher(client))
+    handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client))
     with registered(settings.home, "intake"):
         run_worker(batch_app(settings, "intake", handler.topics, handler))
 

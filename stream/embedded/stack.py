@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from stream import settings as settings_module
 from stream.embedded import folder, kafka, ports, processes, redis, stack_file
 from stream.embedded.stack_file import StackFile, new_secret
 from stream.errors import OperatorError
-from stream.platform_setup import principals, set_up_platform
+from stream.platform_setup import PRINCIPALS, set_up_platform
 from stream.settings import Settings
 
 SERVICES = {kafka.NAME: kafka.find, redis.NAME: redis.find}
@@ -44,25 +44,23 @@ class StackStatus(msgspec.Struct, frozen=True):
 
 def up(
     home: Path,
-    apps: Iterable[str],
     env: Mapping[str, str] = os.environ,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Settings:
-    """Start what does not run of the stack in `home`, set the platform up for `apps`, return the settings.
+    """Start what does not run of the stack in `home`, set the platform up, return the settings.
 
     Harmless if all of it runs; two at once wait for each other; heals whatever a kill -9 left behind.
     Raises OperatorError, which says what to do, for everything that can go wrong on an operator's side.
     """
-    apps = list(apps)
     try:
         folder.prepare(home)
         with folder.locked(home / "run" / "stack.lock"):
-            stack = _remembered_or_new(home, apps, env)
+            stack = _remembered_or_new(home, env)
             settings_module.from_stack(stack, home, env)  # a contradiction is told before anything starts
             kafka.ensure_running(home, stack, progress)
             redis.ensure_running(home, stack, progress)
             settings = settings_module.from_stack(stack, home, env)
-            set_up_platform(settings, apps, progress)
+            set_up_platform(settings, progress)
     except OSError as error:
         if error.errno is None:  # a time-out of the network: no file is to blame
             raise
@@ -100,8 +98,8 @@ def status(home: Path) -> StackStatus:
     )
 
 
-def _remembered_or_new(home: Path, apps: list[str], env: Mapping[str, str]) -> StackFile:
-    """`stack.json` as it must be now: new in a new folder, with a password for every app."""
+def _remembered_or_new(home: Path, env: Mapping[str, str]) -> StackFile:
+    """`stack.json` as it must be now: new in a new folder."""
     stack = stack_file.read(home)
     if stack is None:
         _refuse_data_without_secrets(home)
@@ -116,7 +114,7 @@ def _remembered_or_new(home: Path, apps: list[str], env: Mapping[str, str]) -> S
             query_token=new_secret(),
             ports={},
         )
-    for principal in principals(apps):
+    for principal in PRINCIPALS:
         stack.kafka_passwords.setdefault(principal, new_secret())
     for name in PORTS:
         if name not in stack.ports:

@@ -18,6 +18,7 @@ from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
 from stream.settings import Settings
+from tests.conftest import with_apps
 
 APPS = ("bus", "metro")
 SOURCES = (COMMANDS, *(intake_topic(app) for app in APPS))
@@ -128,7 +129,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     from stream.embedded import stack as embedded
 
     home = tmp_path_factory.mktemp("platform")
-    platform = Platform(embedded.up(home, APPS, env={"POINTS_SIMULATED_CLOCK": "1"}))
+    platform = Platform(with_apps(embedded.up(home, env={"POINTS_SIMULATED_CLOCK": "1"})))
     try:
         yield platform
     finally:

@@ -8,6 +8,7 @@ import asyncio
 import datetime as dt
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from schemas.topics import COMMANDS
 from schemas.verdicts import CODES
 from sinks.ports import Doubt
 from stream.errors import OperatorError
-from tests.making import BUS, METRO, NOON, NOON_MS, clock, record, uid
+from tests.making import APPS, BUS, METRO, NOON, NOON_MS, clock, record, registered, uid
 from tests.model.driver import GENESIS, Crash, Fault, Faulty, Worker, World, until_done
 
 DAY = dt.timedelta(days=1)
@@ -31,6 +32,8 @@ def workload() -> list[tuple[str, bytes, int]]:
     def say(topic: str, value: bytes) -> None:
         made.append((topic, value, NOON_MS + 10 * len(made)))
 
+    for app in APPS.values():
+        say(COMMANDS, registered(app))
     for at in (NOON, LATER):
         say(COMMANDS, clock(at))
         for n in range(6):
@@ -43,6 +46,9 @@ def workload() -> list[tuple[str, bytes, int]]:
         say(METRO, record("elsewhere", at, uid=uid(1)))
         say(BUS, json.dumps({"kind": "transfer"}).encode())
         say(COMMANDS, b"no command")
+    say(COMMANDS, registered(msgspec.structs.replace(APPS["metro"], active=False)))
+    say(METRO, record("suspended", LATER))
+    say(BUS, record("not-suspended", LATER, methodology="SZ-BUS-BEV", source_txn="last"))
     return made
 
 

@@ -50,6 +50,7 @@ SITUATIONS = (
     "fault: rebalance of archive",
     "transport: a delivery lost",
     "transport: an offset gap",
+    "fault: a topic apart from its shard",
     # decisions
     "cycle: two apps merged",
     "cycle: another day",
@@ -61,6 +62,7 @@ SITUATIONS = (
         f"verdict: {verdict}"
         for verdict in (
             "malformed",
+            "app_not_active",
             "forbidden_operation",
             "duplicate",
             "occurred_in_future",

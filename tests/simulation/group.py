@@ -25,6 +25,11 @@ class Consumer:
         await asyncio.sleep(0.001)
         self.next |= {tp: offset for tp, offset in positions.items() if tp in self.assigned}
 
+    async def end_of(self, tp: TP) -> int:
+        await asyncio.sleep(0.001)
+        found = self.world.records(tp, 0)
+        return found[-1].offset + 1 if found else 0
+
     async def deliver(self) -> None:
         """Fetches for ever: some records of some topics at a time, as the broker happens to answer."""
         chance = self.world.chance
@@ -127,6 +132,11 @@ class Group:
             share = self.world.chance.below("share", len(listening))
             shares[share] |= {TP(topic, shard) for topic in self.topics}
             self.owner[shard] = listening[share].process
+            if self.kind == "intake" and self.world.chance.fault("a topic apart from its shard", 0.03):
+                # As while an app is new and not all workers know it: Faust hands its topic out by itself.
+                shares[share].discard(apart := TP(self.topics[-1], shard))
+                shares[self.world.chance.below("apart", len(listening))].add(apart)
+                self.rebalance_due = True
         for i, member in enumerate(listening):
             member.consumer.assigned, member.consumer.next = shares[i], {}
             await self._call(member, member.handler.assigned, shares[i], member.consumer)

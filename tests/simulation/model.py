@@ -47,7 +47,8 @@ class ShardModel:
         self.used: dict[tuple[str, dt.date], int] = {}
         self.ids: dict[tuple[str, str], dt.date] = {}
         self.claims: set[tuple[str, str, str, dt.date]] = set()
-        self.decided_anything = False
+        self.reported = False  # whether any app's record was decided
+        self.active: dict[str, bool] = {}  # by topic
 
     def balance(self, uid: str) -> int:
         return sum(self.lots.get(uid, {}).values())
@@ -64,7 +65,7 @@ class ShardModel:
                     answers.append(Answer("expired", uid, 0, -points, expires, self.balance(uid)))
         answers += [self._record(topic, intent, time_ms, today) for topic, intent, time_ms in records]
         _, last, end_ms = records[-1]
-        if answers[-1].verdict == "command_applied":
+        if last.kind == "clock" and answers[-1].verdict == "command_applied":
             end_ms = last.at_ms
         self._forget(date_of(end_ms) - dt.timedelta(LATE_DAYS + 1))
         return answers
@@ -75,10 +76,13 @@ class ShardModel:
         self.claims = {claim for claim in self.claims if claim[3] >= oldest}
 
     def _record(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> Answer:
-        first = not self.decided_anything
-        self.decided_anything = True
+        first = not self.reported
+        self.reported = self.reported or topic != "commands"
         if intent.kind == "rubbish":
             return Answer("malformed")
+        if intent.kind == "app":
+            self.active[f"intake.{intent.app}"] = intent.active
+            return Answer("command_applied")
         if intent.kind == "clock":
             return Answer("command_applied" if intent.at_ms >= time_ms or first else "forbidden_operation")
         verdict = self._verdict(topic, intent, time_ms, today)
@@ -87,7 +91,13 @@ class ShardModel:
         if verdict is None:
             verdict, reduction, points = self._credit(intent)
             self.claims.add((intent.uid, intent.methodology, intent.txn, date_of(intent.occurred_ms)))
-        if verdict not in ("duplicate", "occurred_in_future", "outside_validity", "too_late"):
+        if verdict not in (
+            "app_not_active",
+            "duplicate",
+            "occurred_in_future",
+            "outside_validity",
+            "too_late",
+        ):
             self.ids[topic, intent.report_id] = date_of(intent.occurred_ms)
         if points:
             expires = month_later(today)
@@ -97,6 +107,8 @@ class ShardModel:
 
     def _verdict(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> str | None:
         day = date_of(intent.occurred_ms)
+        if not self.active.get(topic):
+            return "app_not_active"
         if (topic, intent.report_id) in self.ids:
             return "duplicate"
         if intent.occurred_ms > time_ms + FUTURE_MS:

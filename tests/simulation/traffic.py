@@ -6,8 +6,9 @@ import hashlib
 import json
 from typing import NamedTuple
 
+from schemas.command import App, AppCommand, encode_command
 from schemas.report import SHANGHAI
-from schemas.rules import App, Bundle, Exchange, Methodology, Rules
+from schemas.rules import Bundle, Exchange, Methodology, Rules
 from schemas.shards import shards_of
 from schemas.topics import COMMANDS, intake_topic
 from tests.simulation.chance import Chance
@@ -24,10 +25,9 @@ _FROM = dt.date(2022, 8, 18)
 
 
 def rules() -> Rules:
-    """Two apps, both granted both methodologies, so that they race for claims; a cap that binds often."""
+    """Two methodologies and a cap that binds often."""
     return Rules(
         Bundle(1, "simulated", "simulated", _FROM, dt.date(2027, 8, 17)),
-        [App(app, app, _FROM, list(METHODS)) for app in APPS],
         [
             Methodology(
                 m, 1, "official", m, m, _FROM, "distance_m", str(n / d), 1, ACTIVITY_MAX, ["source_txn"]
@@ -48,7 +48,7 @@ def persons() -> list[str]:
 
 
 class Intent(NamedTuple):
-    """One record as meant: `kind` is 'report', 'clock' or 'rubbish'; `value` its bytes."""
+    """One record as meant: `kind` is 'report', 'clock', 'app' or 'rubbish'; `value` its bytes."""
 
     kind: str
     value: bytes
@@ -59,6 +59,8 @@ class Intent(NamedTuple):
     occurred_ms: int = 0
     amount: int = 0
     at_ms: int = 0
+    app: str = ""
+    active: bool = False
 
 
 class Traffic:
@@ -98,6 +100,12 @@ class Traffic:
         at = dt.datetime.fromtimestamp(at_ms / 1000, SHANGHAI).isoformat(timespec="milliseconds")
         value = json.dumps({"version": 1, "kind": "clock", "at": at}).encode()
         return Intent("clock", value, at_ms=at_ms)
+
+
+def registration(app: str, active: bool) -> Intent:
+    """An app as it is from now on; both apps are granted both methodologies, so that they race for claims."""
+    value = encode_command(AppCommand(1, App(app, app, list(METHODS), active=active)))
+    return Intent("app", value, app=app, active=active)
 
 
 def _report(uid: str, methodology: str, txn: str, occurred_ms: int, amount: int, number: int) -> Intent:

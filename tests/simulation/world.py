@@ -96,7 +96,7 @@ class World:
 
     def _intake(self, process: Process, expected: Expected) -> Intake:
         ports = (StorePort(process), LedgerPort(process), PublisherPort(process))
-        return Intake(expected, *ports, fail=lambda error: self._gives_up(process, error))
+        return Intake(expected, traffic.APPS, *ports, fail=lambda error: self._gives_up(process, error))
 
     def _archiver(self, process: Process) -> ArchiveHandler:
         return ArchiveHandler(
@@ -133,6 +133,11 @@ class World:
             offset += 1
         log.append(SimpleNamespace(offset=offset, timestamp=self.now_ms(), value=intent.value or None))
         self.intents[topic, shard, offset] = intent
+
+    def command(self, intent: traffic.Intent) -> None:
+        """What the platform says goes to every shard."""
+        for shard in range(self.shards):
+            self.produce(COMMANDS, shard, intent)
 
     def land(self, shard: int, block: Block, writer: Process) -> int:
         """A block arrives in the ledger; readers accept it if it follows the head."""
@@ -232,12 +237,15 @@ class World:
         talk = traffic.Traffic(self.chance)
         uids = traffic.persons()
         offset_ms = 0
+        self.command(traffic.registration(traffic.APPS[0], True))  # the other is registered some time later
         for _ in range(records):
             await asyncio.sleep(1.2 * self.chance.uniform("pace") ** 3)
+            if self.chance.uniform("registry") < 0.04:
+                which = traffic.APPS[self.chance.below("which app", len(traffic.APPS))]
+                self.command(traffic.registration(which, self.chance.uniform("active") < 0.75))
             if self.chance.uniform("command") < 0.03:
                 command = talk.clock(self.now_ms() + offset_ms)
-                for shard in range(self.shards):
-                    self.produce(COMMANDS, shard, command)
+                self.command(command)
                 offset_ms = max(offset_ms, command.at_ms - self.now_ms())
                 self.count("time: a clock command")
                 continue

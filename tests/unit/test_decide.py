@@ -21,6 +21,7 @@ from schemas.verdicts import CODES, KEEPS_RAW, REMEMBERS_ID, TAKES_CLAIM, Verdic
 from stream.decide import decide
 from stream.read import read_records
 from tests.making import (
+    APPS,
     BUS,
     METRO,
     NOON,
@@ -63,14 +64,12 @@ def verdicts(block: Block) -> list[str]:
 
 @functools.cache
 def changed_rules(**changes: object) -> Rules:
-    """The packaged rules with fields of metro's methodology ('m_'), app ('a_') or exchange ('e_') changed."""
+    """The packaged rules with fields of metro's methodology ('m_') or of the exchange ('e_') changed."""
     base = load_rules(PACKAGED)
-    of = {"m": base.methodologies["SZ-METRO"][0], "a": base.apps["metro"], "e": base.exchanges[0]}
+    of = {"m": base.methodologies["SZ-METRO"][0], "e": base.exchanges[0]}
     for name, value in changes.items():
         of[name[0]] = msgspec.structs.replace(of[name[0]], **{name[2:]: value})
-    return Rules(
-        base.bundle, [of["a"], base.apps["bus"]], [of["m"], *base.methodologies["SZ-BUS-BEV"]], [of["e"]]
-    )
+    return Rules(base.bundle, [of["m"], *base.methodologies["SZ-BUS-BEV"]], [of["e"]])
 
 
 def members(value: bytes, topic: str = METRO) -> set[int]:
@@ -84,7 +83,7 @@ LATE = NOON - (LATE_WINDOW_DAYS + 1) * DAY
 BEFORE_VALIDITY = NOON.replace(year=2022, month=8, day=17)
 AFTER_VALIDITY = NOON.replace(year=2027, month=8, day=18)
 NOT_YET = changed_rules(m_in_force_from=NOON.date() + DAY)
-INACTIVE = changed_rules(a_active_to=NOON.date() - DAY)
+SUSPENDED = head(apps=APPS | {"metro": msgspec.structs.replace(APPS["metro"], active=False)})
 STRICT = {"in_use": changed_rules(m_activity_max=500)}
 FULL = {"persons": {uid(): used_up(CAP_MILLI)}}
 NEARLY_FULL = {"persons": {uid(): used_up(CAP_MILLI - 1)}}
@@ -98,8 +97,8 @@ MADE: dict[Verdict, tuple[tuple, dict]] = {
     Verdict.UNSUPPORTED_VERSION: ((METRO, record(version=2, source_txn=ID_NUMBER)), {}),
     Verdict.PERSONAL_DATA: ((METRO, record(kind="transfer", source_txn=ID_NUMBER)), {}),
     Verdict.FORBIDDEN_OPERATION: ((METRO, record(kind="transfer", uid=uid(1))), {}),
-    Verdict.MISROUTED: ((METRO, record(uid=uid(1))), {"in_use": INACTIVE}),
-    Verdict.APP_NOT_ACTIVE: ((METRO, record()), {"in_use": INACTIVE, "seen": members(record())}),
+    Verdict.MISROUTED: ((METRO, record(uid=uid(1))), {"after": SUSPENDED}),
+    Verdict.APP_NOT_ACTIVE: ((METRO, record()), {"after": SUSPENDED, "seen": members(record())}),
     Verdict.DUPLICATE: ((METRO, record(at=FUTURE)), {"seen": members(record(at=FUTURE))}),
     Verdict.OCCURRED_IN_FUTURE: ((METRO, record(at=AFTER_VALIDITY)), {}),
     Verdict.OUTSIDE_VALIDITY: ((METRO, record(at=BEFORE_VALIDITY)), {}),
@@ -193,12 +192,15 @@ def test_what_follows_a_far_clock_is_still_decided() -> None:
     assert verdicts(decided((COMMANDS, clock(NOON.replace(year=9901))))) == ["forbidden_operation"]
 
 
-def test_a_clock_moves_back_only_before_anything_was_decided() -> None:
-    now = head(NOON_MS + 700 * 86_400_000)
-    back = decided((COMMANDS, clock(NOON)), after=Head(**{**msgspec.structs.asdict(now), "seq": 0}))
+def test_a_clock_moves_back_only_before_any_report_was_decided() -> None:
+    later_ms = NOON_MS + 700 * 86_400_000
+    now = head(later_ms, positions={COMMANDS: 3, METRO: 1})
+    back = decided((COMMANDS, clock(NOON)), after=head(later_ms, positions={COMMANDS: 3, METRO: 0}))
     assert verdicts(back) == ["command_applied"]
     assert back.meta.time_ms == NOON_MS
     assert verdicts(decided((COMMANDS, clock(NOON)), after=now)) == ["forbidden_operation"]
+    both = decided((METRO, record(), later_ms), (COMMANDS, clock(NOON), later_ms + 1), after=head(later_ms))
+    assert verdicts(both) == ["too_late", "forbidden_operation"]
     refused = decided((COMMANDS, clock(NOON + DAY)), simulated_clock=False)
     assert verdicts(refused) == ["forbidden_operation"]
     assert refused.meta.time_ms < NOON_MS + 1_000

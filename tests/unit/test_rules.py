@@ -89,12 +89,6 @@ BROKEN = [
     ("bundle.toml", "version = 1", "version = 1\nsurprise = 2", "surprise"),
     ("bundle.toml", "valid_to = 2027-08-17", "valid_to = 2021-08-17", "valid_to: must not be before"),
     ("bundle.toml", "valid_from = 2022-08-18", "valid_from = 1", "valid_from"),
-    ("apps.toml", 'id = "bus"', 'id = "metro"', "app metro: id: is registered twice"),
-    ("apps.toml", 'id = "bus"', 'id = "Bus"', "app[1].id"),
-    ("apps.toml", 'id = "bus"', 'id = "bus\\n"', "id"),
-    ("apps.toml", '["SZ-BUS-BEV"]', '["SZ-BUS"]', "methodologies: SZ-BUS is in no methodologies file"),
-    ("apps.toml", 'scenes = ["bus-reader"]', "active_to = 2020-01-01", "active_to: must not be before"),
-    ("apps.toml", 'operator = "illustrative bus code app"', "", "operator"),
     ("methodologies.toml", 'unit = "distance_m"', 'unit = "miles"', "unit: must be one of distance_m"),
     ("methodologies.toml", '"46.8"', "46.8", "factor_mg_per_unit"),
     ("methodologies.toml", '"46.8"', '"-46.8"', "factor_mg_per_unit"),
@@ -129,7 +123,7 @@ def test_a_broken_rule_names_file_key_and_rule(
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("file", ["bundle.toml", "apps.toml", "methodologies.toml", "exchange.toml"])
+@pytest.mark.parametrize("file", ["bundle.toml", "methodologies.toml", "exchange.toml"])
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     folder = tmp_path / "rules"
     shutil.copytree(PACKAGED, folder)

@@ -1,0 +1,166 @@
+"""`points app add | rotate | suspend | resume | list`: who may report, from one row of each shard on."""
+
+import json
+import sys
+
+import click
+
+from stream.settings import Settings
+
+
+@click.group()
+def app() -> None:
+    """Register apps, and say what they may do."""
+
+
+@app.command()
+@click.argument("app_id", metavar="APP")
+@click.option("--operator", required=True, help="Who operates it (应用程序运营主体).")
+@click.option("--methodology", "methodologies", multiple=True, required=True, help="Granted; repeatable.")
+@click.option("--scene", "scenes", multiple=True, help="Granted 碳普惠场景; repeatable.")
+@click.option(
+    "--quota-kib-s",
+    type=click.IntRange(1, 1 << 20),
+    default=2048,
+    show_default=True,
+    help="KiB/s that the app may write on each broker; it may read twice as much.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def add(
+    app_id: str, operator: str, methodologies: tuple, scenes: tuple, quota_kib_s: int, as_json: bool
+) -> None:
+    """Register APP and print its credentials, once: nothing keeps them."""
+    from schemas.command import checked_app
+    from schemas.rules import load_rules
+    from stream import onboarding
+    from stream.errors import OperatorError
+    from stream.settings import load
+
+    if unknown := sorted(set(methodologies) - set(load_rules().methodologies)):
+        raise click.BadParameter(f"{unknown[0]} is in no methodologies file", param_hint="--methodology")
+    try:
+        wanted = checked_app(app_id, operator, list(methodologies), list(scenes))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="APP") from error
+    settings = load()
+    if known := onboarding.registry(settings).get(app_id):
+        registered = known[min(known)]
+        raise OperatorError(
+            f"{app_id} is registered already, for {registered.operator}.",
+            "for a new password: `points app rotate`; to let it report again: `points app resume`.",
+        )
+    quota = onboarding.QUOTA._replace(produce_bytes_s=quota_kib_s << 10, consume_bytes_s=quota_kib_s << 11)
+    settings = _with_progress(lambda say: onboarding.onboard(settings, wanted, quota, say))
+    behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
+    _print_credentials(settings, app_id, behind, as_json)
+
+
+@app.command()
+@click.argument("app_id", metavar="APP")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rotate(app_id: str, as_json: bool) -> None:
+    """Give APP a new password; the old one opens no new connection from now on."""
+    from stream import onboarding
+    from stream.settings import load
+
+    settings = load()
+    registered = onboarding.known_app(settings, app_id)
+    settings = onboarding.rotate(settings, app_id)
+    _print_credentials(settings, app_id, onboarding.shards_without(settings, registered), as_json)
+
+
+@app.command()
+@click.argument("app_id", metavar="APP")
+def suspend(app_id: str) -> None:
+    """Refuse what APP reports, from one row of each shard on; its users keep their points."""
+    _set_active(app_id, False)
+
+
+@app.command()
+@click.argument("app_id", metavar="APP")
+def resume(app_id: str) -> None:
+    """Let a suspended APP report again."""
+    _set_active(app_id, True)
+
+
+@app.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_apps(as_json: bool) -> None:
+    """Every registered app: state, grants, and in how many shards that is in force."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stream import onboarding
+    from stream.settings import load
+
+    settings = load()
+    found = onboarding.registered_apps(settings)
+    if as_json:
+        click.echo(json.dumps([entry._asdict() for entry in found], ensure_ascii=False, indent=2))
+        return
+    table = Table(title=f"apps of {settings.platform_id}")
+    for heading in ("app", "state", "operator", "methodologies", "scenes"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("shards", "KiB/s"):
+        table.add_column(heading, justify="right")
+    for entry in found:
+        table.add_row(
+            entry.app,
+            "active" if entry.active else "[yellow]suspended[/]",
+            entry.operator,
+            " ".join(entry.methodologies),
+            " ".join(entry.scenes),
+            f"{entry.shards_in_force} of {settings.shards}",
+            f"{entry.produce_bytes_s / 1024:,.0f}" if entry.produce_bytes_s else "no limit",
+        )
+    Console(file=sys.stdout).print(table)
+
+
+def _set_active(app_id: str, active: bool) -> None:
+    from stream import onboarding
+    from stream.settings import load
+
+    settings = load()
+    wanted = onboarding.known_app(settings, app_id, active=active)
+    onboarding.register(settings, wanted)
+    behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
+    click.echo(f"{app_id} is {'active' if active else 'suspended'}; {_in_force(settings, behind)}")
+
+
+def _with_progress(work):
+    from rich.console import Console
+
+    with Console(stderr=True).status("waiting until every shard knows it") as line:
+        return work(line.update)
+
+
+def _in_force(settings: Settings, behind: list[int]) -> str:
+    if not behind:
+        return f"in force in all {settings.shards} shards"
+    return (
+        f"in force in {settings.shards - len(behind)} of {settings.shards} shards; "
+        "in the others as soon as an intake worker runs them (`points worker intake`)"
+    )
+
+
+def _print_credentials(settings: Settings, app_id: str, behind: list[int], as_json: bool) -> None:
+    from schemas.topics import intake_topic, outcomes_topic
+    from stream.onboarding import app_principal
+
+    user = app_principal(app_id)
+    credentials = {
+        "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "KAFKA_SECURITY": settings.kafka_security,
+        "KAFKA_MECHANISM": settings.kafka_sasl_mechanism,
+        "KAFKA_USER": user,
+        "KAFKA_PASSWORD": settings.password(user),
+    }
+    if as_json:
+        topics = {"writes": intake_topic(app_id), "reads": outcomes_topic(app_id), "behind": behind}
+        click.echo(json.dumps({"app": app_id, "credentials": credentials} | topics))
+        return
+    click.echo(f"{app_id}: {_in_force(settings, behind)}")
+    click.echo(f"It writes {intake_topic(app_id)} and reads {outcomes_topic(app_id)}; see docs/apps.md.")
+    click.echo("Its credentials, shown this once and kept nowhere:")
+    for name, value in credentials.items():
+        click.echo(f"  {name}={value}")

@@ -1,0 +1,179 @@
+"""What a platform changes on its Kafka as `admin`: users, rights, topics. Each call may be repeated."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from schemas import topics
+from stream.errors import OperatorError
+from stream.settings import Settings
+
+REQUEST_TIMEOUT_S = 30.0
+VISIBLE_TIMEOUT_S = 20.0
+SCRAM_ITERATIONS = 4096  # the passwords are random and long: more iterations only slow log-ins down
+SCRAM_MECHANISMS = {
+    "SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256,
+    "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512,
+}
+TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
+LITERAL, PREFIXED = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
+# Each of them lets its holder describe the resource, too; WRITE includes the right to write idempotently.
+READ, WRITE = AclOperation.READ, AclOperation.WRITE
+
+
+class Grant(NamedTuple):
+    """One right of one user; nobody has any that is not granted."""
+
+    user: str
+    kind: ResourceType
+    name: str
+    pattern: ResourcePatternType
+    operation: AclOperation
+
+
+def admin_client(settings: Settings, principal: str = "admin") -> AdminClient:
+    """An admin client that logs in as `principal`."""
+    return AdminClient({**settings.librdkafka(principal), "log_level": 0})
+
+
+@contextmanager
+def told_to_operator(settings: Settings) -> Iterator[None]:
+    """What the broker refuses becomes an OperatorError."""
+    try:
+        yield
+    except KafkaException as error:
+        raise OperatorError(
+            f"Kafka at {settings.kafka_bootstrap} refused the set-up: {error.args[0].str()}.",
+            "check with `points doctor` that it runs and that `admin` may alter the cluster.",
+        ) from error
+
+
+def set_passwords(admin: AdminClient, mechanism: str, passwords: dict[str, str]) -> None:
+    """Makes users, or gives them another password: the one before is void for new connections."""
+    scram = ScramCredentialInfo(SCRAM_MECHANISMS[mechanism], SCRAM_ITERATIONS)
+    upsertions = [
+        UserScramCredentialUpsertion(user, scram, password.encode()) for user, password in passwords.items()
+    ]
+    _settle(admin.alter_user_scram_credentials(upsertions, request_timeout=REQUEST_TIMEOUT_S))
+
+
+def grant(admin: AdminClient, grants: Iterable[Grant]) -> None:
+    """Gives rights; those that there are already stay."""
+    bindings = [
+        AclBinding(g.kind, g.name, g.pattern, f"User:{g.user}", "*", g.operation, AclPermissionType.ALLOW)
+        for g in grants
+    ]
+    _settle(admin.create_acls(bindings, request_timeout=REQUEST_TIMEOUT_S))
+
+
+def apps_with_topics(admin: AdminClient) -> list[str]:
+    """The apps that have an intake topic, whether registered or not."""
+    names = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    return sorted(filter(None, map(topics.app_of, names)))
+
+
+def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> list[str]:
+    """How the broker's topics differ from what they must be, one sentence each; empty if they do not."""
+    wanted = {spec.name: spec for spec in specs}
+    existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    found = [f"{name} is missing" for name in wanted if name not in existing]
+    present = {name: spec for name, spec in wanted.items() if name in existing}
+    for name, spec in present.items():
+        if len(existing[name].partitions) != spec.partitions:
+            found.append(f"{name} has {len(existing[name].partitions)} partitions, not {spec.partitions}")
+    for name, entries in _topic_configs(admin, present).items():
+        found += [
+            f"{name} has {key}={entries[key]}, not {value}"
+            for key, value in present[name].config.items()
+            if entries.get(key) != value
+        ]
+    return found
+
+
+def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
+    """Makes and corrects topics. Raises OperatorError if one has another number of partitions."""
+    existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    for spec in specs:
+        if spec.name in existing and len(existing[spec.name].partitions) != spec.partitions:
+            raise OperatorError(
+                f"Topic {spec.name} has {len(existing[spec.name].partitions)} partitions, "
+                f"not {spec.partitions}, and their number is fixed for life.",
+                "set POINTS_SHARDS to the number it has, or use a Kafka without this topic.",
+            )
+    missing = [spec for spec in specs if spec.name not in existing]
+    if missing:
+        _settle(
+            admin.create_topics(
+                [NewTopic(spec.name, num_partitions=spec.partitions, config=spec.config) for spec in missing],
+                operation_timeout=REQUEST_TIMEOUT_S,
+            )
+        )
+    present = {spec.name: spec for spec in specs if spec.name in existing}
+    changes = []
+    for name, entries in _topic_configs(admin, present).items():
+        wrong = {key: value for key, value in present[name].config.items() if entries.get(key) != value}
+        if wrong:
+            entries = [
+                ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                for key, value in wrong.items()
+            ]
+            changes.append(ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries))
+    if changes:
+        _settle(admin.incremental_alter_configs(changes, request_timeout=REQUEST_TIMEOUT_S))
+
+
+def _topic_configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    answers = admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+    return {
+        resource.name: {key: entry.value for key, entry in answer.result().items()}
+        for resource, answer in answers.items()
+    }
+
+
+def _settle(answers: dict) -> None:
+    """Wait for all answers; another `points up` at the same time may have made a topic first."""
+    for answer in answers.values():
+        try:
+            answer.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def wait_visible(settings: Settings, principal: str, names: set[str]) -> None:
+    """Users, rights and topics reach the broker a moment after the controller promised them."""
+    deadline_s = time.monotonic() + VISIBLE_TIMEOUT_S
+    client = admin_client(settings, principal)
+    while time.monotonic() < deadline_s:
+        try:
+            if names <= client.list_topics(timeout=2).topics.keys():
+                return
+        except KafkaException:
+            continue
+        time.sleep(0.05)
+    raise OperatorError(
+        f"{principal} cannot log in and see its topics within {VISIBLE_TIMEOUT_S:.0f} s.",
+        "run the command again; on a real Kafka, check that its listener offers "
+        f"{settings.kafka_sasl_mechanism} and that the authorizer is on.",
+    )

@@ -1,0 +1,212 @@
+"""An app's way onto the platform and off it: topics, user, rights and quota on Kafka, then one command.
+
+The registry itself is in the ledger: a command to every shard, in force from its own row on. Kafka's part
+comes first, so that a registered app can write. Credentials are made here, returned, and kept nowhere.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
+from aiokafka.errors import KafkaError
+from confluent_kafka import ConsumerGroupState, KafkaException, Producer
+
+from schemas import topics
+from schemas.command import App, AppCommand, encode_command
+from sinks.ports import Doubt
+from sinks.redis_store import RedisStore, connect
+from stream import kafka_admin
+from stream.embedded.stack_file import new_secret
+from stream.errors import OperatorError
+from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
+from stream.kafka_quota import PRODUCE_QUOTA, Quota, quotas, set_quota
+from stream.settings import Settings
+
+# An app of a city's size sends some 100 reports of 350 bytes a second; twenty such bursts at once still pass.
+QUOTA = Quota(produce_bytes_s=2 << 20, consume_bytes_s=4 << 20, request_percent=50)
+FLUSH_TIMEOUT_S = 30.0
+IN_FORCE_TIMEOUT_S = 60.0
+IN_FORCE_POLL_S = 0.2
+
+Registry = dict[str, dict[int, App]]
+
+
+class Entry(NamedTuple):
+    """One app as an operator is shown it; `produce_bytes_s` is 0 where no quota is set."""
+
+    app: str
+    active: bool
+    operator: str
+    methodologies: list[str]
+    scenes: list[str]
+    shards_in_force: int
+    produce_bytes_s: int
+
+
+def app_principal(app: str) -> str:
+    """The Kafka user of a registered app."""
+    return f"app-{app}"
+
+
+def grants(app: str) -> list[Grant]:
+    """Every right of an app.
+
+    Its groups are `app-<id>` and `app-<id>.…`: a bare prefix would give the app `bus` those of `bus-2`.
+    """
+    user = app_principal(app)
+    return [
+        Grant(user, TOPIC, topics.intake_topic(app), LITERAL, WRITE),
+        Grant(user, TOPIC, topics.outcomes_topic(app), LITERAL, READ),
+        Grant(user, GROUP, user, LITERAL, READ),
+        Grant(user, GROUP, f"{user}.", PREFIXED, READ),
+    ]
+
+
+def onboard(
+    settings: Settings, app: App, quota: Quota = QUOTA, progress: Callable[[str], None] = lambda _: None
+) -> Settings:
+    """Makes an app's topics, user, rights and quota, and registers it; all of it may be repeated.
+
+    Returns the settings with the app's new password, which is kept nowhere else. Raises OperatorError.
+    """
+    progress(f"making topics, user and rights of {app.id}")
+    admin = kafka_admin.admin_client(settings)
+    with kafka_admin.told_to_operator(settings):
+        kafka_admin.make_topics(admin, topics.app_topic_specs(settings.shards, app.id))
+        kafka_admin.grant(admin, grants(app.id))
+    settings = rotate(settings, app.id)
+    asyncio.run(_set_quota(settings, app.id, quota))
+    names = {topics.intake_topic(app.id), topics.outcomes_topic(app.id)}
+    kafka_admin.wait_visible(settings, app_principal(app.id), names)
+    register(settings, app)
+    return settings
+
+
+def rotate(settings: Settings, app: str) -> Settings:
+    """Gives an app a new password; the one before opens no new connection. Returns settings that hold it."""
+    user, password = app_principal(app), new_secret()
+    with kafka_admin.told_to_operator(settings):
+        admin = kafka_admin.admin_client(settings)
+        kafka_admin.set_passwords(admin, settings.kafka_sasl_mechanism, {user: password})
+    return settings.with_password(user, password)
+
+
+def register(settings: Settings, app: App) -> None:
+    """Says to every shard what the app is from now on; returns once the broker has it."""
+    failed: list[str] = []
+    producer = Producer({**settings.librdkafka("admin"), "acks": "all", "enable.idempotence": True})
+    value = encode_command(AppCommand(1, app))
+
+    def delivered(error, _) -> None:
+        if error:
+            failed.append(error.str())
+
+    for shard in range(settings.shards):
+        producer.produce(topics.COMMANDS, value, partition=shard, on_delivery=delivered)
+    left = producer.flush(FLUSH_TIMEOUT_S)
+    if failed or left:
+        why = failed[0] if failed else f"no answer within {FLUSH_TIMEOUT_S:.0f} s"
+        raise OperatorError(
+            f"Not every shard was told about app {app.id}: {why}.",
+            "see with `points doctor` that Kafka runs, then repeat the command: it may be said twice.",
+        )
+
+
+def registry(settings: Settings) -> Registry:
+    """Every registered app as each shard knows it, from the projection. Raises OperatorError."""
+    return asyncio.run(_registry(settings))
+
+
+def shards_without(settings: Settings, app: App) -> list[int]:
+    """The shards in which an app is not yet registered exactly so."""
+    known = registry(settings).get(app.id, {})
+    return [shard for shard in range(settings.shards) if known.get(shard) != app]
+
+
+def wait_in_force(settings: Settings, app: App) -> list[int]:
+    """Waits until every shard knows the app so; returns at once if no intake worker runs to take it in.
+
+    Returns the shards that do not know it yet.
+    """
+    deadline_s = time.monotonic() + IN_FORCE_TIMEOUT_S
+    while (behind := shards_without(settings, app)) and time.monotonic() < deadline_s:
+        if not _intake_runs(settings):
+            break
+        time.sleep(IN_FORCE_POLL_S)
+    return behind
+
+
+def known_app(settings: Settings, app: str, **changes: object) -> App:
+    """A registered app, with fields changed. Raises OperatorError if there is none of this id."""
+    known = registry(settings).get(app)
+    if not known:
+        raise OperatorError(f"There is no app {app}.", "`points app list` shows those that there are.")
+    return msgspec.structs.replace(known[min(known)], **changes)
+
+
+def registered_apps(settings: Settings) -> list[Entry]:
+    """All registered apps, in the order of their ids."""
+    found = sorted(registry(settings).items())
+    users = [app_principal(app) for app, _ in found]
+    known = asyncio.run(_quotas(settings, users))
+    entries = []
+    for (app, shards), user in zip(found, users, strict=True):
+        first = shards[min(shards)]
+        alike = sum(registered == first for registered in shards.values())
+        produce_bytes_s = int(known.get(user, {}).get(PRODUCE_QUOTA, 0))
+        entries.append(
+            Entry(
+                app, first.active, first.operator, first.methodologies, first.scenes, alike, produce_bytes_s
+            )
+        )
+    return entries
+
+
+async def _registry(settings: Settings) -> Registry:
+    found: Registry = {}
+    store = RedisStore(connect(settings.redis_url))
+    try:
+        for shard in range(settings.shards):
+            head = await store.load_head(shard)
+            for app in head.apps.values() if head else ():
+                found.setdefault(app.id, {})[shard] = app
+    except Doubt as doubt:
+        raise OperatorError(
+            f"{doubt}.", "see `points status`; `points up` starts what does not run."
+        ) from doubt
+    finally:
+        await store.close()
+    return found
+
+
+def _intake_runs(settings: Settings) -> bool:
+    with kafka_admin.told_to_operator(settings):
+        [answer] = kafka_admin.admin_client(settings).describe_consumer_groups(["intake"]).values()
+        try:
+            return answer.result().state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+        except KafkaException:
+            return False  # no worker was ever started
+
+
+async def _set_quota(settings: Settings, app: str, quota: Quota) -> None:
+    with _quota_errors(settings):
+        await set_quota(settings.kafka_client("admin"), app_principal(app), quota)
+
+
+async def _quotas(settings: Settings, users: list[str]) -> dict[str, dict[str, float]]:
+    with _quota_errors(settings):
+        return await quotas(settings.kafka_client("admin"), users)
+
+
+@contextmanager
+def _quota_errors(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except (KafkaError, PermissionError, OSError) as error:
+        raise OperatorError(
+            f"Kafka at {settings.kafka_bootstrap} does not let its quotas be seen or set: {error}.",
+            "see that it runs and that `admin` may alter its configuration, then repeat the command.",
+        ) from error
