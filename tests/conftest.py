@@ -9,7 +9,7 @@ import pytest
 from stream import settings as settings_module
 from stream.settings import Settings
 
-APPS = ("metro", "bus")
+APPS = ("metro", "bus", "ridecode")
 
 
 @pytest.fixture(scope="session")

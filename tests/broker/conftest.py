@@ -19,7 +19,7 @@ from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
 from stream.settings import Settings
 
-APPS = ("bus", "metro")
+APPS = ("bus", "metro", "ridecode")
 SOURCES = (COMMANDS, *(intake_topic(app) for app in APPS))
 
 

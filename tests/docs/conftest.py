@@ -18,7 +18,7 @@ from stream.errors import OperatorError
 from stream.settings import Settings
 from tests.docs.traffic import HOLIDAY, SATURDAY, Sender, uid_of
 
-APPS = ("metro", "bus")
+APPS = ("metro", "bus", "ridecode")
 WORKERS = ("intake", "archive")
 BIN = Path(sys.executable).parent
 

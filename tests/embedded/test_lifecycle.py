@@ -22,7 +22,7 @@ from stream.errors import OperatorError
 from stream.settings import Settings
 
 pytestmark = pytest.mark.stack
-APPS = ("metro", "bus")
+APPS = ("metro", "bus", "ridecode")
 
 
 def up(home: Path) -> Settings:
