@@ -1,30 +1,14 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from schemas.command import App
+from loadtest.apps import with_apps
 from stream import settings as settings_module
-from stream.kafka_quota import Quota
-from stream.onboarding import onboard
 from stream.settings import Settings
-
-# Granted what they report in the packaged rules; generous quotas, as tests send as fast as they can.
-APPS = (
-    App("metro", "metro code app", ["SZ-METRO"], ["metro-gate"]),
-    App("bus", "bus code app", ["SZ-BUS-BEV"], ["bus-reader"]),
-)
-QUOTA = Quota(produce_bytes_s=1 << 30, consume_bytes_s=1 << 30, request_percent=1_000)
-
-
-def with_apps(settings: Settings, apps: Iterable[App] = APPS) -> Settings:
-    """The settings with the passwords of apps that are on the platform from now on."""
-    for app in apps:
-        settings = onboard(settings, app, QUOTA)
-    return settings
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from loadtest.apps import BUS, METRO, with_apps
 from loadtest.bench.drain import Drained, drain
 from loadtest.bench.peer_run import run_peer
 from loadtest.bench.preload import end_offsets, preload
@@ -22,7 +23,7 @@ from loadtest.bench.verify import differences
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
 from stream.embedded import stack
-from stream.platform_setup import app_principal
+from stream.onboarding import app_principal
 from stream.settings import Settings
 
 RECORDS, QUICK_RECORDS, PEER_RECORDS = 2_000_000, 400_000, 20_000
@@ -69,9 +70,11 @@ def _measured(home: Path, count: int, intake_workers: int, console: Console) -> 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress, Workers(home) as workers:
         starting = progress.add_task("start the stack", total=1)
-        settings = stack.up(
-            home, APPS, {}, lambda message: progress.update(starting, description=f"stack: {message}")
-        )
+
+        def say(message: str) -> None:
+            progress.update(starting, description=f"stack: {message}")
+
+        settings = with_apps(stack.up(home, {}, say), (METRO, BUS), say)
         progress.update(starting, description="start the stack", completed=1)
         drained = _drained(settings, workers, load, intake_workers, progress)
         found = asyncio.run(differences(settings, load.totals()))

@@ -7,22 +7,18 @@ from typing import NamedTuple
 
 import redis
 from confluent_kafka.admin import (
-    AclBinding,
-    AclPermissionType,
-    AdminClient,
     NewTopic,
-    ResourcePatternType,
-    ResourceType,
-    ScramCredentialInfo,
-    UserScramCredentialUpsertion,
 )
 
 from loadtest.bench.peer import BALANCES, GROUP, PRINCIPAL, TOPIC
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import APPS, Load
+from stream import kafka_admin
 from stream.embedded.stack_file import new_secret
-from stream.platform_setup import READ, REQUEST_TIMEOUT_S, SCRAM_ITERATIONS, SCRAM_MECHANISMS
+from stream.kafka_admin import GROUP as GROUP_KIND
+from stream.kafka_admin import LITERAL, READ, REQUEST_TIMEOUT_S, Grant
+from stream.kafka_admin import TOPIC as TOPIC_KIND
 from stream.settings import PASSWORD_PREFIX, Settings
 
 TIMEOUT_S = 120.0
@@ -48,26 +44,15 @@ def run_peer(settings: Settings, workers: Workers, load: Load, on_sent: Callable
 
 
 def _set_up(settings: Settings, password: str) -> None:
-    admin = AdminClient({**settings.librdkafka("admin"), "log_level": 0})
-    scram = ScramCredentialInfo(SCRAM_MECHANISMS[settings.kafka_sasl_mechanism], SCRAM_ITERATIONS)
-    literal, allow = ResourcePatternType.LITERAL, AclPermissionType.ALLOW
-    rights = [
-        AclBinding(kind, name, literal, f"User:{PRINCIPAL}", "*", READ, allow)
-        for kind, name in ((ResourceType.TOPIC, TOPIC), (ResourceType.GROUP, GROUP))
-    ]
-    answers = [
-        admin.alter_user_scram_credentials(
-            [UserScramCredentialUpsertion(PRINCIPAL, scram, password.encode())],
-            request_timeout=REQUEST_TIMEOUT_S,
-        ),
-        admin.create_acls(rights, request_timeout=REQUEST_TIMEOUT_S),
-        admin.create_topics(
-            [NewTopic(TOPIC, num_partitions=settings.shards)], operation_timeout=REQUEST_TIMEOUT_S
-        ),
-    ]
-    for answer in answers:
-        for future in answer.values():
-            future.result()
+    admin = kafka_admin.admin_client(settings)
+    kafka_admin.set_passwords(admin, settings.kafka_sasl_mechanism, {PRINCIPAL: password})
+    kinds = ((TOPIC_KIND, TOPIC), (GROUP_KIND, GROUP))
+    kafka_admin.grant(admin, [Grant(PRINCIPAL, kind, name, LITERAL, READ) for kind, name in kinds])
+    answers = admin.create_topics(
+        [NewTopic(TOPIC, num_partitions=settings.shards)], operation_timeout=REQUEST_TIMEOUT_S
+    )
+    for future in answers.values():
+        future.result()
 
 
 def _differences(settings: Settings, load: Load) -> list[str]:

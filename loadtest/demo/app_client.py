@@ -14,7 +14,7 @@ from loadtest.demo.figures import Summing
 from loadtest.demo.generator import Record
 from schemas.topics import intake_topic, outcomes_topic
 from stream.errors import OperatorError
-from stream.platform_setup import app_principal
+from stream.onboarding import app_principal
 from stream.settings import Settings
 
 CHUNK_RECORDS = 500  # between two looks at what came back, and at the share at which a worker is killed

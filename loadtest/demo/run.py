@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from loadtest.apps import with_apps
 from loadtest.demo.archive_query import QUERIES, ArchiveQuery
 from loadtest.demo.figures import Figures, differences
 from loadtest.demo.generator import Manifest, Saturday, saturday_of
@@ -25,7 +26,6 @@ from schemas.report import date_of_day
 from sinks.redis_store import RedisStore, connect
 from stream.embedded import stack
 from stream.errors import OperatorError
-from stream.platform_setup import registered_apps
 from stream.settings import Settings
 
 ORACLE = Path(__file__).with_name("oracle.py")
@@ -98,7 +98,7 @@ def platform(options: Options, screen: Screen) -> Iterator[tuple[Settings, Worke
     environment |= {"POINTS_HOME": str(options.home), "POINTS_SIMULATED_CLOCK": "1"}
     screen.say(f"data folder: {options.home}")
     try:
-        settings = stack.up(options.home, registered_apps(), environment, screen.step)
+        settings = with_apps(stack.up(options.home, environment, screen.step), progress=screen.step)
         workers = Workers(options.home, environment)
         for name in NAMES:
             screen.step(f"starting the {name} worker")

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from loadtest.apps import with_apps
 from schemas.block import Block
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
 from stream.settings import Settings
-from tests.conftest import with_apps
 
-APPS = ("bus", "metro")
+APPS = ("bus", "metro", "ridecode")
 SOURCES = (COMMANDS, *(intake_topic(app) for app in APPS))
 
 

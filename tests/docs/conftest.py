@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer
 
+from loadtest.apps import with_apps
 from stream.commands.query import ask, endpoint_of
 from stream.embedded import processes
 from stream.embedded import stack as embedded
@@ -18,7 +20,6 @@ from stream.errors import OperatorError
 from stream.settings import Settings
 from tests.docs.traffic import HOLIDAY, SATURDAY, Sender, uid_of
 
-APPS = ("metro", "bus")
 WORKERS = ("intake", "archive")
 BIN = Path(sys.executable).parent
 
@@ -32,7 +33,7 @@ class Platform:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.settings: Settings = embedded.up(home, APPS, env={"POINTS_SIMULATED_CLOCK": "1"})
+        self.settings: Settings = with_apps(embedded.up(home, env={"POINTS_SIMULATED_CLOCK": "1"}))
         self.uid = uid_of(0)
 
     @property
@@ -84,7 +85,11 @@ class Platform:
 
     def clocks_set(self) -> int:
         """Clock commands that are in force."""
-        return int(self.query("SELECT count() AS n FROM entries WHERE verdict = 'command_applied'")[0]["n"])
+        return int(
+            self.query("SELECT count() AS n FROM entries WHERE verdict = 'command_applied' AND inputs = ''")[
+                0
+            ]["n"]
+        )
 
     def outcome(self) -> dict:
         """The first outcome that the broker has for one of the apps."""
@@ -100,7 +105,8 @@ class Platform:
 
     def ensure(self) -> None:
         """Starts what does not run, whatever a page's commands did."""
-        self.settings = embedded.up(self.home, APPS, env={})
+        started = embedded.up(self.home, env={})
+        self.settings = msgspec.structs.replace(started, credentials=self.settings.credentials)
         for name in WORKERS:
             if not self.runs(name):
                 (self.home / name).mkdir(exist_ok=True)

@@ -152,7 +152,7 @@ def test_doctor_of_a_running_stack_finds_all_well_and_shows_no_secret(stack: Set
 
 @pytest.mark.stack
 def test_doctor_finds_topics_that_differ(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "registered_apps", lambda: ["metro", "bus", "newcomer"])
+    monkeypatch.setattr(doctor, "apps_with_topics", lambda _: ["metro", "bus", "newcomer"])
     checks, _ = doctor.examine({"POINTS_HOME": str(stack.home)})
     (topics,) = [check for check in checks if check.name == "topics"]
     assert topics.result == "fail"

@@ -22,11 +22,10 @@ from stream.errors import OperatorError
 from stream.settings import Settings
 
 pytestmark = pytest.mark.stack
-APPS = ("metro", "bus")
 
 
 def up(home: Path) -> Settings:
-    return stack.up(home, APPS, env={})
+    return stack.up(home, env={})
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +220,7 @@ def test_damaged_log_folder_is_told_before_kafka_is_started(home: Path, content:
 def test_settings_that_contradict_the_stack_start_nothing(home: Path) -> None:
     down(home)
     with pytest.raises(OperatorError, match="POINTS_SHARDS"):
-        stack.up(home, APPS, env={"POINTS_SHARDS": "8"})
+        stack.up(home, env={"POINTS_SHARDS": "8"})
     assert set(pids(home).values()) == {None}
 
 
