@@ -102,8 +102,8 @@ class Platform:
             time.sleep(0.2)
 
     def wait_until_decided(self, records: int) -> None:
-        """Until the ledger has at least this many rows of records."""
-        self.wait_for(lambda: sum(self.rows().values()) >= records)
+        """Until the ledger has rows of at least this many of the apps' records."""
+        self.wait_for(lambda: sum(n for (t, *_), n in self.rows().items() if t != COMMANDS) >= records)
 
     def logs(self) -> str:
         folder: Path = self.settings.home / "logs"
