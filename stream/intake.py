@@ -18,6 +18,7 @@ from stream.transport import Batch, BatchConsumer
 log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
 IDLE_CHECK_S = 1.0  # one HGET a shard: how long a Redis that went back may go unnoticed
+TAKE_UP_DELAY_S = 1.0  # apps registered in one go cost one rebalance, not one each
 RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
 
@@ -44,6 +45,7 @@ class Intake:
         self._stopping = False
         self._consumer: BatchConsumer | None = None
         self._seek: asyncio.Future | None = None
+        self._taking_up: asyncio.Future | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -75,8 +77,8 @@ class Intake:
     def _owned(self, tps: set[TP]) -> dict[int, list[str]]:
         """The topics of each shard that is this worker's: who has a shard's `commands` has the shard.
 
-        While workers that know an app and workers that do not yet are in one group (a rolling restart), the
-        app's topic may be assigned apart from its shard. It waits: nobody else may read it, and it is read
+        While workers that know an app and workers that do not yet are in one group, the app's topic may be
+        assigned apart from its shard. It waits: nobody else may read it, and it is read
         from its position in the ledger once all workers know it.
         """
         sources: dict[int, list[str]] = {}
@@ -90,8 +92,9 @@ class Intake:
                         "run `points doctor`: every topic must have the same number of partitions.",
                     )
                 )
-            if COMMANDS not in topics or self._topics - set(topics):
-                log.warning("some topics wait until all workers know them", shard=number, assigned=topics)
+            waiting = self._topics - set(topics) if COMMANDS in topics else topics
+            if waiting:
+                log.warning("topics wait until all workers know them", shard=number, topics=sorted(waiting))
         return {number: topics for number, topics in sources.items() if COMMANDS in topics}
 
     async def revoked(self, tps: set[TP]) -> None:
@@ -156,16 +159,34 @@ class Intake:
         self._commands_end[shard.number] = await self._consumer.end_of(TP(COMMANDS, shard.number))
         log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
         self._shards[shard.number] = shard
+        self._learn_apps(shard)
         await self._consumer.seek_to({TP(topic, shard.number): offset for topic, offset in positions.items()})
 
     async def _run_cycles(self, shard: Shard) -> None:
         while not self._stopping:
             if shard.buffer.rows():
                 await run_cycle(shard, self._store, self._ledger, self._publisher)
+                self._learn_apps(shard)
             else:
                 await self._idle(shard)
         if shard.publishing:
             await shard.publishing
+
+    def _learn_apps(self, shard: Shard) -> None:
+        """Takes up the topics of apps that were registered since this worker started."""
+        known = self._topics | {intake_topic(app) for app in shard.head.apps}
+        if known != self._topics:
+            log.info("new apps", topics=sorted(known - self._topics))
+            self._topics = known
+            if self._taking_up is None or self._taking_up.done():
+                self._taking_up = asyncio.ensure_future(self._take_up())
+
+    async def _take_up(self) -> None:
+        try:
+            await asyncio.sleep(TAKE_UP_DELAY_S)
+            await self._consumer.subscribe_to(self.topics)
+        except Exception as error:
+            self._fail(error)
 
     async def _idle(self, shard: Shard) -> None:
         """Waits for records. What went wrong meanwhile must not wait for them: a publication that failed, or

@@ -21,7 +21,7 @@ from sinks.redis_store import RedisStore, connect
 from stream import kafka_admin
 from stream.embedded.stack_file import new_secret
 from stream.errors import OperatorError
-from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
+from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S, TOPIC, WRITE, Grant
 from stream.kafka_quota import PRODUCE_QUOTA, Quota, quotas, set_quota
 from stream.settings import Settings
 
@@ -184,7 +184,8 @@ async def _registry(settings: Settings) -> Registry:
 
 def _intake_runs(settings: Settings) -> bool:
     with kafka_admin.told_to_operator(settings):
-        [answer] = kafka_admin.admin_client(settings).describe_consumer_groups(["intake"]).values()
+        admin = kafka_admin.admin_client(settings)  # a client that is let go takes its answers with it
+        [answer] = admin.describe_consumer_groups(["intake"], request_timeout=REQUEST_TIMEOUT_S).values()
         try:
             return answer.result().state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
         except KafkaException:

@@ -79,6 +79,12 @@ class BatchConsumer(driver.Consumer):
         """The offset that the next record of a partition will get."""
         return (await self.highwaters(tp))[tp]
 
+    async def subscribe_to(self, topics: list[str]) -> None:
+        """Reads these topics from now on: the group assigns everything anew."""
+        [source] = self.app.topics
+        source.topics = topics
+        await self.subscribe(await self.app.topics._update_indices())
+
     async def perform_seek(self) -> None:
         """Faust calls this at the end of each rebalance, to seek to committed offsets."""
         self._next.clear()

@@ -18,10 +18,8 @@ from schemas.block import Block
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
+from stream.kafka_admin import admin_client, apps_with_topics
 from stream.settings import Settings
-
-APPS = ("bus", "metro", "ridecode")
-SOURCES = (COMMANDS, *(intake_topic(app) for app in APPS))
 
 
 class Platform:
@@ -73,13 +71,18 @@ class Platform:
             if source >= 0
         )
 
+    def sources(self) -> list[str]:
+        """The intake topics of all apps, and the platform's commands."""
+        apps = apps_with_topics(admin_client(self.settings))
+        return [COMMANDS, *map(intake_topic, apps)]
+
     def committed_records(self) -> Counter:
         """Every record that a committed reader sees in the source topics."""
         consumer = Consumer(
             {**self.settings.librdkafka("admin"), "group.id": "check", "enable.auto.commit": False}
             | {"isolation.level": "read_committed", "enable.partition.eof": True}
         )
-        partitions = [TopicPartition(t, p, 0) for t in SOURCES for p in range(self.settings.shards)]
+        partitions = [TopicPartition(t, p, 0) for t in self.sources() for p in range(self.settings.shards)]
         consumer.assign(partitions)
         found: Counter = Counter()
         ended: set = set()

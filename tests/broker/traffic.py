@@ -20,7 +20,7 @@ def send(producer: Producer, app: str, first: int, count: int) -> None:
             "kind": "report",
             "uid": uid,
             "report_id": f"{now:%Y%m%d}-{app}-{i}",
-            "methodology": {"metro": "SZ-METRO", "bus": "SZ-BUS-BEV"}[app],
+            "methodology": "SZ-BUS-BEV" if app == "bus" else "SZ-METRO",
             "occurred_at": now.isoformat(timespec="seconds"),
             "activity": {"distance_m": 1000 + i},
             "source_txn": f"{app}-{i}",

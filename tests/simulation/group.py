@@ -30,6 +30,9 @@ class Consumer:
         found = self.world.records(tp, 0)
         return found[-1].offset + 1 if found else 0
 
+    async def subscribe_to(self, topics: list[str]) -> None:
+        raise AssertionError("every topic was known from the start")
+
     async def deliver(self) -> None:
         """Fetches for ever: some records of some topics at a time, as the broker happens to answer."""
         chance = self.world.chance
