@@ -46,7 +46,6 @@ class WatchedStore:
         return snapshot
 
     async def commit(self, change: Change) -> None:
-        self._metrics.enter(change.shard, "apply")
         with _asking(self._metrics, "redis", change.shard):
             await self._store.commit(change)
         self._metrics.applied(change)
@@ -73,7 +72,7 @@ class WatchedLedger:
         self._metrics.enter(shard, "append")
         with _asking(self._metrics, "kafka", shard):
             offset = await self._ledger.append(block)
-        self._metrics.enter(shard, "decide")  # the next state, which is then applied
+        self._metrics.enter(shard, "apply")
         return offset
 
     async def end(self, shard: int) -> int:
