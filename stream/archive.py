@@ -22,6 +22,7 @@ from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
 from sinks.clickhouse.run import Archive, Mark, Run
 from stream.archive_run import ChainBroken, RunCutter
 from stream.errors import OperatorError, end_process
+from stream.metrics.archive import ArchiveMetrics, Progress, WatchedArchive
 from stream.transport import Batch, BatchConsumer
 
 log = structlog.get_logger()
@@ -52,7 +53,8 @@ class ArchiveHandler:
         thread: ThreadPoolExecutor,
         fail: Callable[[BaseException], Any] = end_process,
     ) -> None:
-        self._archive, self._thread, self._fail = archive, thread, fail
+        self.metrics = ArchiveMetrics(self.progress)
+        self._archive, self._thread, self._fail = WatchedArchive(archive, self.metrics), thread, fail
         self._shards: dict[int, _Shard] = {}
         self._doubted: set[int] = set()  # shards whose mark must be read again before anything is written
         self._runs: deque[Run] = deque()
@@ -71,9 +73,19 @@ class ArchiveHandler:
         shard = self._shards.get(tp.partition)
         return shard and shard.mark.ledger_offset + 1
 
+    def progress(self, number: int) -> Progress | None:
+        """How far a shard is; None if it is not placed."""
+        shard = self._shards.get(number)
+        if shard is None:
+            return None
+        held_bytes = shard.cutter.nbytes + sum(run.nbytes for run in self._runs if run.shard == number)
+        archived = shard.mark.ledger_offset + 1
+        return Progress(shard.mark, archived if held_bytes else max(archived, shard.next), held_bytes)
+
     async def assigned(self, tps: set[TP], consumer: BatchConsumer) -> None:
         await self.revoked(tps)
         self._consumer = consumer
+        self.metrics.assigned({tp.partition for tp in tps}, consumer)
         self._task = asyncio.ensure_future(self._run(sorted(tp.partition for tp in tps)))
 
     async def revoked(self, tps: set[TP]) -> None:
@@ -111,6 +123,7 @@ class ArchiveHandler:
             self._fail(_broken(batch.partition, error))
             return
         shard.next = batch.next
+        self.metrics.delivered(batch)
         self._relieve()
         self._flush_when_idle(shard)
 
@@ -133,6 +146,7 @@ class ArchiveHandler:
     async def _place(self, number: int) -> None:
         shard = _Shard(number, await self._read_mark(number))
         self._shards[number] = shard
+        self.metrics.placed(number, shard.next)
         log.info("shard ready", shard=number, seq=shard.mark.seq, ledger_offset=shard.next)
         await self._consumer.seek_to({TP(LEDGER, number): shard.next})
 

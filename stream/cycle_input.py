@@ -61,7 +61,7 @@ class Buffer:
     def __init__(self, shard: int, positions: dict[str, int]) -> None:
         self.shard = shard
         self._pending = {topic: _Pending(offset) for topic, offset in positions.items()}
-        self._nbytes = 0
+        self.nbytes = 0  # of the values that wait
 
     def add(self, batch: Batch) -> bool:
         """Takes a batch; False if it does not continue what is here (a delivery was lost)."""
@@ -70,7 +70,7 @@ class Buffer:
             return False
         before = len(pending.value)
         pending.add(batch)
-        self._nbytes += sum(map(len, pending.value[before:]))
+        self.nbytes += sum(map(len, pending.value[before:]))
         return True
 
     def rows(self) -> int:
@@ -79,7 +79,7 @@ class Buffer:
 
     def full(self) -> bool:
         """Whether the sources should wait until a cycle was taken."""
-        return self._nbytes >= BUFFERED_BYTES_MAX or self.rows() >= BUFFERED_ROWS_MAX
+        return self.nbytes >= BUFFERED_BYTES_MAX or self.rows() >= BUFFERED_ROWS_MAX
 
     def next_of(self, topic: str) -> int | None:
         """The offset that the next batch of a topic must begin with."""
@@ -103,7 +103,7 @@ class Buffer:
             times[: len(order)].tolist(),
             [waiting[s][1].value[i] for s, i in order],
         )
-        self._nbytes -= sum(map(len, cycle.value))
+        self.nbytes -= sum(map(len, cycle.value))
         taken = np.bincount(source, minlength=len(waiting)).tolist()
         for (topic, pending), rows in zip(waiting, taken, strict=True):
             span = pending.drop(rows) if rows else Span("", pending.first, pending.first)

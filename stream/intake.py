@@ -12,6 +12,8 @@ from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store
 from stream.cycle import Shard, run_cycle
 from stream.errors import OperatorError, end_process
+from stream.metrics.intake import IntakeMetrics
+from stream.metrics.ports import WatchedLedger, WatchedPublisher, WatchedStore
 from stream.recovery import Expected, recover
 from stream.transport import Batch, BatchConsumer
 
@@ -34,8 +36,11 @@ class Intake:
         publisher: Publisher,
         fail: Callable[[BaseException], Any] = end_process,
     ) -> None:
-        self._expected, self._store, self._ledger, self._publisher = expected, store, ledger, publisher
-        self._fail = fail
+        self._expected, self._fail = expected, fail
+        self.metrics = IntakeMetrics(expected.shards)
+        self._store = WatchedStore(store, self.metrics)
+        self._ledger = WatchedLedger(ledger, self.metrics)
+        self._publisher = WatchedPublisher(publisher, self.metrics)
         self._topics = {COMMANDS, *map(intake_topic, apps)}
         self._sources: dict[int, list[str]] = {}  # topics of the shards that are this worker's
         self._commands_end: dict[int, int] = {}
@@ -70,6 +75,7 @@ class Intake:
         await self._publisher.start()
         self._consumer, self._stopping = consumer, False
         self._sources = self._owned(tps)
+        self.metrics.assigned(set(self._sources), consumer)
         for number in self._sources:
             self._arrived[number] = asyncio.Event()
             self._tasks[number] = asyncio.ensure_future(self._run(number))
@@ -78,8 +84,8 @@ class Intake:
         """The topics of each shard that is this worker's: who has a shard's `commands` has the shard.
 
         While workers that know an app and workers that do not yet are in one group, the app's topic may be
-        assigned apart from its shard. It waits: nobody else may read it, and it is read
-        from its position in the ledger once all workers know it.
+        assigned apart from its shard. It waits there, and is read from its position in the ledger once all
+        workers know the app.
         """
         sources: dict[int, list[str]] = {}
         for tp in sorted(tps):
@@ -121,6 +127,7 @@ class Intake:
         if shard is None:
             return  # it is being recovered, and placed anew after that
         if shard.buffer.add(batch):
+            self.metrics.delivered(batch)
             if not batch.more:
                 self._arrived[batch.partition].set()
         else:
@@ -139,6 +146,7 @@ class Intake:
                 await self._place(shard)
                 await self._run_cycles(shard)
             except Doubt as doubt:
+                self.metrics.doubted(number, doubt)
                 if (placed := self._shards.get(number)) and placed.head.seq > seq:
                     failures, seq = 0, placed.head.seq
                 # Not all at once: two workers that rebuild one shard in step would undo each other's work.
@@ -157,6 +165,7 @@ class Intake:
         positions = {topic: shard.head.positions.get(topic, 0) for topic in self._sources[shard.number]}
         shard.open_buffer(positions)
         self._commands_end[shard.number] = await self._consumer.end_of(TP(COMMANDS, shard.number))
+        self.metrics.ready(shard, positions)
         log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
         self._shards[shard.number] = shard
         self._learn_apps(shard)
@@ -165,7 +174,8 @@ class Intake:
     async def _run_cycles(self, shard: Shard) -> None:
         while not self._stopping:
             if shard.buffer.rows():
-                await run_cycle(shard, self._store, self._ledger, self._publisher)
+                with self.metrics.cycle(shard.number):
+                    await run_cycle(shard, self._store, self._ledger, self._publisher)
                 self._learn_apps(shard)
             else:
                 await self._idle(shard)

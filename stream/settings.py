@@ -27,6 +27,7 @@ VARIABLES = {
     "POINTS_KAFKA_CA_FILE": "certificate authority of the brokers, if it is a private one",
     "POINTS_REDIS_URL": "redis:// or rediss:// URL with the password",
     "POINTS_CLICKHOUSE_DSN": "clickhouse://user:password@host:8123/database",
+    "POINTS_METRICS_ADDRESS": "host:port of a worker's /metrics; default 127.0.0.1:0, a free port",
 }
 REAL_SERVICES = ("POINTS_KAFKA_BOOTSTRAP", "POINTS_REDIS_URL", "POINTS_CLICKHOUSE_DSN")
 

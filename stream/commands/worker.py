@@ -1,6 +1,16 @@
 """`points worker intake | archive`: the long-running processes."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from stream.faust_app import BatchApp
+    from stream.metrics.worker import WorkerMetrics
+    from stream.settings import Settings
 
 
 @click.group()
@@ -14,8 +24,7 @@ def intake() -> None:
     from schemas.rules import load_rules
     from sinks.kafka_ledger import KafkaLedger, KafkaPublisher
     from sinks.redis_store import RedisStore, connect
-    from stream.embedded.processes import registered
-    from stream.faust_app import batch_app, run_worker
+    from stream.faust_app import batch_app
     from stream.intake import Intake
     from stream.kafka_admin import admin_client, apps_with_topics, told_to_operator
     from stream.recovery import Expected
@@ -28,8 +37,7 @@ def intake() -> None:
         apps = apps_with_topics(admin_client(settings, "intake"))
     store = RedisStore(connect(settings.redis_url))
     handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client))
-    with registered(settings.home, "intake"):
-        run_worker(batch_app(settings, "intake", handler.topics, handler))
+    _run(settings, batch_app(settings, "intake", handler.topics, handler), "intake", handler.metrics)
 
 
 @worker.command()
@@ -42,8 +50,7 @@ def archive() -> None:
     from sinks.clickhouse.client import chdb_folder
     from sinks.clickhouse.read_only import ReadOnlyArchive
     from stream.archive import ArchiveHandler
-    from stream.embedded.processes import registered
-    from stream.faust_app import batch_app, run_beside, run_worker
+    from stream.faust_app import batch_app, run_beside
     from stream.query_endpoint import QueryEndpoint
     from stream.settings import load
 
@@ -54,5 +61,20 @@ def archive() -> None:
     if folder := chdb_folder(settings.clickhouse_dsn):
         reader = ReadOnlyArchive(folder)
         run_beside(app, QueryEndpoint(settings.query_url, settings.query_token, reader, thread))
-    with registered(settings.home, "archive", urlsplit(settings.query_url).port):
+    _run(settings, app, "archive", handler.metrics, urlsplit(settings.query_url).port)
+
+
+def _run(
+    settings: Settings, app: BatchApp, kind: str, metrics: WorkerMetrics, port: int | None = None
+) -> None:
+    """Runs a worker with its metrics; for so long, `points status` knows it, and where to ask it."""
+    from stream.embedded.processes import registered
+    from stream.faust_app import run_beside, run_worker
+    from stream.metrics.endpoint import MetricsEndpoint, add_process_metrics, listen, shown
+    from stream.metrics.worker import BrokerWatch
+
+    with listen(os.environ) as listening, registered(settings.home, kind, port, shown(listening)):
+        add_process_metrics(metrics.registry, kind, settings.home)
+        run_beside(app, BrokerWatch(metrics))
+        run_beside(app, MetricsEndpoint(metrics.registry, listening))
         run_worker(app)

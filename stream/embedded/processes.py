@@ -1,6 +1,7 @@
 """The processes of a data folder: started, found again, stopped; never anyone else's."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     pid: int
     create_time_s: float
     port: int | None
+    metrics: str | None = None  # host:port of its /metrics
 
 
 def start(home: Path, name: str, argv: Sequence[str], env: dict[str, str], port: int) -> psutil.Process:
@@ -59,22 +61,43 @@ def log_path(home: Path, name: str) -> Path:
     return home / "logs" / f"{name}.log"
 
 
-def record(home: Path, name: str, process: psutil.Process, port: int | None) -> None:
+def record(
+    home: Path, name: str, process: psutil.Process, port: int | None, metrics: str | None = None
+) -> None:
     """Remember that `process` runs as `name`."""
-    entry = ProcessRecord(process.pid, process.create_time(), port)
+    entry = ProcessRecord(process.pid, process.create_time(), port, metrics)
     path = _record_path(home, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # beside real services nobody made it
     stack_file.write_secret(path, msgspec.json.encode(entry))
 
 
 @contextlib.contextmanager
-def registered(home: Path, name: str, port: int | None = None) -> Iterator[None]:
-    """While it lasts, this process runs as `name`: `points status` shows it, `points down` stops it."""
-    record(home, name, psutil.Process(), port)
+def registered(home: Path, kind: str, port: int | None = None, metrics: str | None = None) -> Iterator[str]:
+    """While it lasts, this process runs as the name that it gets: `kind`, or `kind-2`, ... where others of
+    its kind run. `points status` shows it, `points down` stops it."""
+    (home / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    with folder.locked(home / "run" / "workers.lock"):
+        name = _name_of_mine(home) or _free_name(home, kind)
+        record(home, name, psutil.Process(), port, metrics)
     try:
-        yield
+        yield name
     finally:
         _record_path(home, name).unlink(missing_ok=True)
+
+
+def _name_of_mine(home: Path) -> str | None:
+    """The name under which whoever started this process has recorded it."""
+    for name in names(home):
+        process = find(home, name)
+        if process is not None and process.pid == os.getpid():
+            return name
+    return None
+
+
+def _free_name(home: Path, kind: str) -> str:
+    """The first name of a kind that no live process has."""
+    candidates = (kind if number == 1 else f"{kind}-{number}" for number in itertools.count(1))
+    return next(name for name in candidates if find(home, name) is None)
 
 
 def find(home: Path, name: str) -> psutil.Process | None:
