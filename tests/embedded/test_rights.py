@@ -117,6 +117,8 @@ def test_reads_what_it_may(stack: Settings, principal: str, topic: str) -> None:
         ("app-metro", "outcomes.bus"),
         ("app-metro", "intake.metro"),
         ("app-metro", "ledger"),
+        ("app-metro", "commands"),
+        ("app-metro", "dead-letters"),
         ("archive", "outcomes.metro"),
     ],
 )
