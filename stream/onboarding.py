@@ -25,8 +25,9 @@ from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S
 from stream.kafka_quota import PRODUCE_QUOTA, Quota, quotas, set_quota
 from stream.settings import Settings
 
-# An app of a city's size sends some 100 reports of 350 bytes a second; twenty such bursts at once still pass.
-QUOTA = Quota(produce_bytes_s=2 << 20, consume_bytes_s=4 << 20, request_percent=50)
+# Of 16 million reports a day, some 350 bytes each, an app of forty sends 5 a second: room for 150 times that,
+# uncompressed, and for 700 times in batches by zstd. `points flood` measures what it keeps from the others.
+QUOTA = Quota(produce_bytes_s=256 << 10, consume_bytes_s=1 << 20, request_percent=50)
 FLUSH_TIMEOUT_S = 30.0
 IN_FORCE_TIMEOUT_S = 60.0
 IN_FORCE_POLL_S = 0.2

@@ -21,9 +21,9 @@ def app() -> None:
 @click.option(
     "--quota-kib-s",
     type=click.IntRange(1, 1 << 20),
-    default=2048,
+    default=256,
     show_default=True,
-    help="KiB/s that the app may write on each broker; it may read twice as much.",
+    help="KiB/s that the app may write on each broker; it may read four times as much.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def add(
@@ -49,7 +49,7 @@ def add(
             f"{app_id} is registered already, for {registered.operator}.",
             "for a new password: `points app rotate`; to let it report again: `points app resume`.",
         )
-    quota = onboarding.QUOTA._replace(produce_bytes_s=quota_kib_s << 10, consume_bytes_s=quota_kib_s << 11)
+    quota = onboarding.QUOTA._replace(produce_bytes_s=quota_kib_s << 10, consume_bytes_s=quota_kib_s << 12)
     settings = _with_progress(lambda say: onboarding.onboard(settings, wanted, quota, say))
     behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
     _print_credentials(settings, app_id, behind, as_json)

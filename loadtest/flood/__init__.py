@@ -1,0 +1,1 @@
+"""One app floods, another reports as ever: what a quota is worth, by measurement."""
