@@ -71,26 +71,27 @@ class Watch:
         self._seen: deque[Snapshot] = deque()  # of the last ten minutes, the newest last
         self._cpu_s: dict[int, tuple[float, float]] = {}  # by pid: when it was read, and CPU time so far
         self._rates: dict[str, deque[float]] = {}
+        self._archived: dict[int, int] = {}
 
     def look(self, width: int) -> RenderableType:
         """Asks everybody, and draws it."""
         found = stack.process_statuses(self._home)
         now = snapshot.take(addresses_of(found))
-        seen = flow(now, self._since(now.at_s - RATE_OVER_S), self._since(now.at_s - ALERT_MEMORY_S))
+        rates_since, alerts_since = now.at_s - RATE_OVER_S, now.at_s - ALERT_MEMORY_S
+        seen = flow(now, self._since(rates_since), self._since(alerts_since), self._archived)
+        self._archived = {shard.number: shard.archived_seq for shard in seen.shards if shard.archived_seq}
         for stage in seen.stages:
             self._rates.setdefault(stage.name, deque(maxlen=HISTORY)).append(stage.per_s or 0.0)
         self._seen.append(now)
-        while self._seen[0].at_s < now.at_s - ALERT_MEMORY_S:
+        while self._seen[0].at_s < alerts_since:
             self._seen.popleft()
-        verdict = (
-            Text("no alert", "green") if not seen.firing else Text(f"{len(seen.firing)} alerts", "bold red")
-        )
+        alerts = Text(f"{len(seen.firing)} alerts", "bold red") if seen.firing else Text("no alert", "green")
         title = Table.grid(expand=True)
         title.add_column()
         title.add_column(justify="right")
         title.add_row(
             Text.assemble((" points ", "bold reverse"), f"  {self._home}"),
-            Text.assemble(verdict, (f"   {datetime.now():%H:%M:%S} ", "dim")),
+            Text.assemble(alerts, (f"   {datetime.now():%H:%M:%S} ", "dim")),
         )
         return Group(title, drawn(seen, self._rates, width, panel("processes", self._processes(found))))
 
@@ -100,7 +101,7 @@ class Watch:
 
     def _processes(self, found: list[ProcessStatus]) -> Table:
         """One line a process."""
-        table = table_of("process", "", "pid", "up for", "CPU %", "MiB", left=2)
+        table = table_of("process", "", "pid", "up for", "CPU %", "MiB", "/metrics", left=2)
         for process in found:
             if process.state != "up":
                 table.add_row(process.name, Text("down", "bold red"))
@@ -112,6 +113,7 @@ class Watch:
                 seconds(time.time() - process.up_since_s),
                 self._cpu_percent(process),
                 f"{process.memory_bytes / 2**20:,.0f}",
+                Text(process.metrics or "", "dim"),
             )
         return table
 

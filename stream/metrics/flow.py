@@ -1,5 +1,7 @@
 """What `points status` shows of the flow, worked out of snapshots. Pure."""
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from stream.metrics.alerts import ALERTS
@@ -46,6 +48,13 @@ class Shard(msgspec.Struct, frozen=True):
     unpublished_blocks: int | None = None
     archived_seq: int | None = None
 
+    @property
+    def behind(self) -> int | None:
+        """Blocks that are decided and not archived."""
+        if self.seq is None or self.archived_seq is None:
+            return None
+        return max(0, self.seq - self.archived_seq)
+
 
 class Firing(msgspec.Struct, frozen=True):
     """A condition that holds now; its alert fires once it has held for `for_s`."""
@@ -75,16 +84,23 @@ class Flow(msgspec.Struct, frozen=True):
     cycle: Cycle | None
 
 
-def flow(now: Snapshot, before: Snapshot | None = None, long_before: Snapshot | None = None) -> Flow:
-    """`before`: what rates are taken against; `long_before`: what alerts on increases look back to."""
+def flow(
+    now: Snapshot,
+    before: Snapshot | None = None,
+    long_before: Snapshot | None = None,
+    archived: Mapping[int, int] | None = None,
+) -> Flow:
+    """`before`: what rates are taken against; `long_before`: what alerts on increases look back to; `archived`:
+    the seq at which each shard's archive was seen last, for when nobody says any more."""
+    shards = [_shard(now, number, (archived or {}).get(number)) for number in _numbers(now)]
     return Flow(
         stages=[
             _stage(now, before, "intake", "points_records_received_total", "points_lag_records"),
             _stage(now, before, "publication", "points_published_blocks_total", "points_lag_blocks"),
-            _stage(now, before, "archive", "points_archived_rows_total", "points_lag_blocks"),
+            _stage(now, before, "archive", "points_archived_rows_total", "points_lag_blocks", shards),
         ],
         apps=_apps(now),
-        shards=_shards(now),
+        shards=shards,
         firing=[
             Firing(alert.name, alert.severity, alert.told(key, value), alert.for_s, alert.section)
             for alert in ALERTS
@@ -94,13 +110,17 @@ def flow(now: Snapshot, before: Snapshot | None = None, long_before: Snapshot | 
     )
 
 
-def _stage(now: Snapshot, before: Snapshot | None, stage: str, counter: str, lag: str) -> Stage:
-    waiting = now.select(lag, stage=stage)
+def _stage(
+    now: Snapshot, before: Snapshot | None, stage: str, counter: str, lag: str, shards: Sequence[Shard] = ()
+) -> Stage:
+    """Where no worker says what waits, it is what `shards` have and the archive did not have last."""
+    waiting = [sample.value for sample in now.select(lag, stage=stage)]
+    waiting = waiting or [shard.behind for shard in shards if shard.behind is not None]
     ages = [sample.value for sample in now.select("points_lag_seconds", stage=stage)]
     return Stage(
         stage,
         _rate(now, before, counter),
-        int(sum(sample.value for sample in waiting)) if waiting else None,
+        int(sum(waiting)) if waiting else None,
         max(ages, default=None),
     )
 
@@ -127,17 +147,19 @@ def _apps(now: Snapshot) -> list[App]:
     return [App(app, int(records), verdicts.get(app, {})) for (app,), records in sorted(received.items())]
 
 
-def _shards(now: Snapshot) -> list[Shard]:
+def _numbers(now: Snapshot) -> list[int]:
+    """All shards, those included that nobody has."""
     count = int(max((sample.value for sample in now.select("points_shards")), default=0))
-    numbers = {int(sample.labels["shard"]) for sample in now.select("points_shard_ready")}
-    return [_shard(now, number) for number in sorted(numbers | set(range(count)))]
+    had = {int(sample.labels["shard"]) for sample in now.select("points_shard_ready")}
+    return sorted(had | set(range(count)))
 
 
-def _shard(now: Snapshot, number: int) -> Shard:
+def _shard(now: Snapshot, number: int, last_archived: int | None) -> Shard:
     labels = {"stage": "intake", "shard": str(number)}
     # For a moment two workers may hold a shard: the one that serves it, or that has it at all.
     owners = sorted(now.select("points_shard_ready", **labels), key=lambda sample: -sample.value)
     archived = _value(now, "points_shard_seq", stage="archive", shard=str(number))
+    archived = last_archived if archived is None else archived
     if not owners:
         return Shard(number, archived_seq=archived)
     labels |= {"instance": owners[0].labels["instance"]}

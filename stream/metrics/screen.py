@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -22,10 +21,10 @@ COLUMNS = {
     Verdict.CREDITED: "credited",
     Verdict.CREDITED_IN_PART: "in part",
     Verdict.CAP_REACHED: "capped",
-    Verdict.RECORDED_ONLY: "recorded",
-    Verdict.ALREADY_CLAIMED: "claimed",
     Verdict.DUPLICATE: "duplicate",
     Verdict.MALFORMED: "malformed",
+    Verdict.RECORDED_ONLY: "recorded",
+    Verdict.ALREADY_CLAIMED: "claimed",
     Verdict.METHODOLOGY_UNKNOWN: "unknown",
     Verdict.TOO_LATE: "too late",
 }
@@ -36,17 +35,16 @@ SIDE_BY_SIDE = 100  # columns
 
 
 def drawn(
-    flow: Flow, history: dict[str, Sequence[float]], width: int, first: RenderableType | None = None
+    flow: Flow, history: dict[str, Sequence[float]], width: int, processes: RenderableType | None = None
 ) -> Group:
-    """Everything; `first` stands at the top. `history`: rates of each stage, the oldest first."""
+    """Everything. `history`: rates of each stage, the oldest first; none, if this is a single look."""
     inner = width - 4
-    cycle = panel("cycle", _cycle(flow.cycle, inner if first is None or width < SIDE_BY_SIDE else 30))
-    top: list[RenderableType] = [cycle]
-    if first is not None:
-        top = [_beside(first, cycle)] if width >= SIDE_BY_SIDE else [first, cycle]
+    narrow = processes is None or width < SIDE_BY_SIDE
+    cycle = panel("cycle", _cycle_bar(flow.cycle, inner) if narrow else _cycle_lines(flow.cycle))
+    first = [part for part in (processes, cycle) if part] if narrow else [_beside(processes, cycle)]
     return Group(
         *([_alerts(flow.firing)] if flow.firing else []),
-        *top,
+        *first,
         panel("flow", _stages(flow.stages, history, inner)),
         panel("records", _verdicts(flow.apps, inner)),
         panel("shards", _shards(flow.shards)),
@@ -80,7 +78,7 @@ def seconds(value: float | None) -> str:
     for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if value >= 2 * length_s:
             return f"{value / length_s:.0f} {unit}"
-    return f"{value:.1f} s"
+    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
 def number(value: float | None) -> str:
@@ -118,26 +116,33 @@ def _stages(stages: list[Stage], history: dict[str, Sequence[float]], width: int
     return table
 
 
-def _cycle(cycle: Cycle | None, width: int) -> RenderableType:
-    """Where the time of a cycle goes: narrow, a line for each step; wide, one bar."""
+def _cycle_lines(cycle: Cycle | None) -> RenderableType:
+    """Where the time of a cycle goes: a line for each step."""
     if cycle is None:
         return Text("no cycle ended lately", "dim")
-    told = Text(f"{cycle.duration_ms:.0f} ms, {cycle.rows:,.0f} rows", "bold")
-    total_ms = sum(cycle.step_ms[step] for step in STEPS) or 1.0
-    lengths = {step: round(width * cycle.step_ms[step] / total_ms) for step in STEPS}
-    if width <= 30:
-        table = table_of("", "", "", left=1)
-        table.show_header = False
-        table.columns[2].justify = "left"
-        for step, style in zip(STEPS, STEP_COLOURS, strict=True):
-            bar = Text("━" * round(lengths[step] * 0.6), style)
-            table.add_row(step, f"{cycle.step_ms[step]:.1f} ms", bar)
-        return Group(told, table)
-    line, names = Text(), Text()
+    table = table_of("", "", "")
+    table.show_header, table.columns[2].justify = False, "left"
+    longest_ms = max(cycle.step_ms[step] for step in STEPS) or 1.0
     for step, style in zip(STEPS, STEP_COLOURS, strict=True):
-        line.append("━" * lengths[step], style)
+        step_ms = cycle.step_ms[step]
+        table.add_row(step, f"{step_ms:.1f} ms", Text("━" * round(12 * step_ms / longest_ms), style))
+    return Group(_told(cycle), table)
+
+
+def _cycle_bar(cycle: Cycle | None, width: int) -> RenderableType:
+    """The same in one bar."""
+    if cycle is None:
+        return Text("no cycle ended lately", "dim")
+    bar, names = Text(), Text()
+    total_ms = sum(cycle.step_ms[step] for step in STEPS) or 1.0
+    for step, style in zip(STEPS, STEP_COLOURS, strict=True):
+        bar.append("━" * int(width * cycle.step_ms[step] / total_ms), style)
         names.append(f"{step} ", style).append(f"{cycle.step_ms[step]:.1f}  ", "dim")
-    return Group(told, line, names)
+    return Group(_told(cycle), bar, names)
+
+
+def _told(cycle: Cycle) -> Text:
+    return Text.assemble((f"{cycle.duration_ms:.0f} ms", "bold"), f" for {cycle.rows:,.0f} rows")
 
 
 def _verdicts(apps: list[App], width: int) -> RenderableType:
@@ -147,30 +152,22 @@ def _verdicts(apps: list[App], width: int) -> RenderableType:
     for app in apps:
         for verdict, records in app.verdicts.items():
             totals[verdict] = totals.get(verdict, 0) + records
-    room = (width - 34) // 11
-    most = sorted((v for v in COLUMNS if totals.get(v.code)), key=lambda v: -totals[v.code])[:room]
-    chosen = [verdict for verdict in COLUMNS if verdict in most]
+    chosen = [verdict for verdict in COLUMNS if totals.get(verdict.code)][: (width - 34) // 11]
     table = table_of("app", "received", "", *(COLUMNS[verdict] for verdict in chosen), "others")
     busiest = sorted(apps, key=lambda app: (app.adds_up, -app.received))[:ROWS_MAX]
     for app in busiest:
         table.add_row(*_cells(app, chosen))
-    table.add_row(
-        *_cells(App(f"all {len(apps)}", sum(a.received for a in apps), totals), chosen), style="bold"
-    )
+    everybody = App("all", sum(app.received for app in apps), totals)
+    table.add_row(*_cells(everybody, chosen), style="bold")
     return table
 
 
 def _cells(app: App, chosen: list[Verdict]) -> list[RenderableType]:
     """Received = Σ verdicts is marked with ✓."""
     law = Text("✓", "bold green") if app.adds_up else Text(f"≠ {sum(app.verdicts.values()):,}", "bold red")
-    shown = [app.verdicts.get(verdict.code, 0) for verdict in chosen]
-    others = sum(app.verdicts.values()) - sum(shown)
-    return [
-        app.app,
-        f"{app.received:,}",
-        law,
-        *(f"{n:,}" if n else Text("·", "dim") for n in (*shown, others)),
-    ]
+    records = [app.verdicts.get(verdict.code, 0) for verdict in chosen]
+    records.append(sum(app.verdicts.values()) - sum(records))
+    return [app.app, f"{app.received:,}", law, *(f"{n:,}" if n else Text("·", "dim") for n in records)]
 
 
 def _shards(shards: list[Shard]) -> RenderableType:
@@ -199,9 +196,8 @@ def _owner(shard: Shard) -> Text:
 
 
 def _archived(shard: Shard) -> Text:
-    if shard.seq is None or shard.archived_seq is None or shard.archived_seq >= shard.seq:
-        return Text(number(shard.archived_seq))
-    return Text.assemble((f"-{shard.seq - shard.archived_seq} ", "yellow"), f"{shard.archived_seq:,}")
+    behind = (f"-{shard.behind} ", "yellow") if shard.behind else ""
+    return Text.assemble(behind, number(shard.archived_seq))
 
 
 def _alerts(firing: list[Firing]) -> Panel:
@@ -209,7 +205,5 @@ def _alerts(firing: list[Firing]) -> Panel:
     for one in firing:
         name = Text(one.alert.removeprefix("Points"), SEVERITIES[one.severity])
         patience = f" (fires after {seconds(one.for_s)})" if one.for_s else ""
-        table.add_row(
-            name, Text.assemble(escape(one.told), (patience, "dim")), Text(f"→ {one.section}", "dim")
-        )
+        table.add_row(name, Text.assemble(one.told, (patience, "dim")), Text(f"→ {one.section}", "dim"))
     return panel("alerts, and where docs/runbook.md helps", table, "red")

@@ -1,4 +1,4 @@
-"""Makes docs/status.svg: `POINTS_HOME=... python -m tests.metrics.picture` with workers and traffic running."""
+"""Makes docs/status.svg: `python -m tests.metrics.picture`, while workers run and reports arrive."""
 
 import io
 import os
@@ -17,13 +17,15 @@ TO = Path(__file__).parents[2] / "docs" / "status.svg"
 
 def main() -> None:
     """Watches for as long as a sparkline reaches back, then draws."""
-    watch = Watch(home_folder(os.environ))
+    home = home_folder(os.environ)
+    watch = Watch(home)
     for _ in range(HISTORY):
         watch.look(WIDTH)
         time.sleep(REFRESH_S)
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(watch.look(WIDTH))
-    console.save_svg(str(TO), title="points status --watch")
+    picture = console.export_svg(title="points status --watch")
+    TO.write_text(picture.replace(str(home), ".points"), "utf-8")
 
 
 if __name__ == "__main__":
