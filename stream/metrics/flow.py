@@ -90,8 +90,8 @@ def flow(
     long_before: Snapshot | None = None,
     archived: Mapping[int, int] | None = None,
 ) -> Flow:
-    """`before`: what rates are taken against; `long_before`: what alerts on increases look back to; `archived`:
-    the seq at which each shard's archive was seen last, for when nobody says any more."""
+    """`before`: what rates are taken against; `long_before`: what alerts on increases look back to;
+    `archived`: the seq at which each shard's archive was seen last, for when nobody says any more."""
     shards = [_shard(now, number, (archived or {}).get(number)) for number in _numbers(now)]
     return Flow(
         stages=[
