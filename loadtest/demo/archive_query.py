@@ -28,9 +28,9 @@ QUERIES = (
         "FROM entries AS e WHERE e.reduction_mg > 0 GROUP BY hour, app ORDER BY hour, app",
     ),
     (
-        "Which app has the trips that two apps reported, and since when?",
+        "Which app has the trips that two apps reported, and how long before the other came?",
         "SELECT app AS winner, loser, count() AS trips,\n"
-        "       round(avg(first_lost_at - time), 3) AS s_until_the_loser\n"
+        "       round(median(first_lost_at - time), 3) AS median_s\n"
         "FROM claims ARRAY JOIN lost_apps AS loser WHERE loser != app\n"
         "GROUP BY winner, loser ORDER BY winner, loser",
     ),

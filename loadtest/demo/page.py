@@ -254,7 +254,7 @@ def _go_on(result: Result, console: Console, keep: bool) -> None:
 
 def short(report_id: str) -> str:
     """A report id that fits into a table."""
-    return f"{report_id[:14]}…" if len(report_id) > 15 else report_id
+    return f"{report_id[:11]}…" if len(report_id) > 12 else report_id
 
 
 def points(milli: int) -> str:
