@@ -54,14 +54,13 @@ class OutboxFile:
             ) from error
         try:
             self._prepare(path, app)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self.close()
-            if "locked" not in str(error):
-                raise ClientError(f"outbox {path}: {error}") from error
-            raise ClientError(
-                f"outbox {path}: another process or client has it open; each needs a file of its own"
-            ) from error
-        except (ClientError, sqlite3.Error):
+            reason = str(error)
+            if "locked" in reason:
+                reason = "another process or client has it open; each needs a file of its own"
+            raise ClientError(f"outbox {path}: {reason}") from error
+        except ClientError:
             self.close()
             raise
 

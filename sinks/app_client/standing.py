@@ -76,8 +76,8 @@ def standing_of(code: str) -> Standing:
 def state_after(standing: Standing, own_place: bool) -> str | None:
     """The state of an unanswered record after an outcome of one of its copies; None: as it was.
 
-    `own_place`: the broker had told us where this copy lies. Otherwise its delivery report was lost, and there
-    is a later copy or will be one, as such a record goes out again. Copies are decided in the order in which
+    `own_place`: the broker had told us where this copy lies. Otherwise its delivery report was lost; then a
+    later copy is there or will be, as such a record goes out again. Copies are decided in the order in which
     they were sent. So if this one has left the id unused, the later one has the last word; if it has used it
     up, this is the answer: `duplicate` is one only if the id was used before all of them.
     It does not matter how often an outcome is published: none changes anything twice.
