@@ -58,7 +58,7 @@ async def read_request(request: web.Request) -> QueryRequest:
     form, body = await _body(request)
     given |= form
     question = Question(
-        _sql(given.get("query", "").encode("utf-8", "surrogateescape"), body),
+        _sql(given.get("query", "").encode(), body),
         given.get("default_format") or request.headers.get("X-ClickHouse-Format") or DEFAULT_FORMAT,
         {name.removeprefix("param_"): given[name] for name in given if name.startswith("param_")},
         {name: given[name] for name in given if not _is_no_setting(name)},

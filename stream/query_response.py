@@ -70,7 +70,9 @@ def refused(error: QueryRefused, query_id: str = "") -> web.Response:
     status = _STATUS.get(error.code, 500)
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-    return web.Response(status=status, text=error.message + "\n", headers=headers)
+    headers["Content-Type"] = "text/plain; charset=UTF-8"
+    # A header's bytes that are no UTF-8 may have come as far as the message.
+    return web.Response(status=status, body=f"{error.message}\n".encode(errors="replace"), headers=headers)
 
 
 def _counters(answer: Answer, **more: int) -> str:
