@@ -16,7 +16,7 @@ PYTHON_MIN = (3, 11)
 COMMANDS = {
     "up": "stream.commands.stack:up",
     "down": "stream.commands.stack:down",
-    "status": "stream.commands.stack:status",
+    "status": "stream.commands.status:status",
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
     "worker": "stream.commands.worker:worker",

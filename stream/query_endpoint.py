@@ -1,37 +1,24 @@
 """The archive worker's HTTP endpoint: the reading part of ClickHouse's HTTP interface, where chDB has none.
 
-`GET` or `POST /?query=...&default_format=...&param_<name>=...`, the body being the query's second half, and
-`GET /ping`. The token may come as ClickHouse's clients send a password: `Authorization: Bearer` or `Basic`,
-`X-ClickHouse-Key`, `?password=`. On loopback only.
+`/` answers queries (query_request.py: what may be sent; query_response.py: what comes back), `/ping` tells
+that it is there. On loopback only, for who knows the token.
 """
 
 import asyncio
-import base64
-import binascii
-import hmac
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 
-from schemas.limits import KIB
 from sinks.clickhouse.errors import QueryRefused
-from sinks.clickhouse.read_only import Answer, ReadOnlyArchive
+from sinks.clickhouse.read_only import Answer, Question, ReadOnlyArchive
+from stream.query_request import QUERY_BYTES_MAX, check_password, query_id_of, read_request
+from stream.query_response import SERVER, answered, encoding_of, refused
 
 log = structlog.get_logger()
-QUERY_BYTES_MAX = 256 * KIB  # ClickHouse's own max_query_size
 WAITING_MAX = 16  # at 5 s a query: beyond this a client would wait longer than clients do
-_STATUS = {
-    60: 404,  # UNKNOWN_TABLE
-    81: 404,  # UNKNOWN_DATABASE
-    159: 408,  # TIMEOUT_EXCEEDED
-    164: 403,  # READONLY
-    202: 429,  # TOO_MANY_SIMULTANEOUS_QUERIES
-    497: 403,  # ACCESS_DENIED
-    516: 401,  # AUTHENTICATION_FAILED
-}
-_CONTENT_TYPES = {"JSON": "application/json", "CSV": "text/csv", "TabSeparated": "text/tab-separated-values"}
+_METHODS = "GET, HEAD, POST, OPTIONS"
 
 
 class QueryEndpoint:
@@ -50,9 +37,10 @@ class QueryEndpoint:
     async def start(self) -> None:
         """Begins to listen. Raises OSError if the port is taken."""
         app = web.Application(client_max_size=QUERY_BYTES_MAX)
-        app.router.add_get("/ping", self._ping)
-        app.router.add_route("*", "/", self._answer)
-        self._runner = web.AppRunner(app, access_log=None)
+        app.router.add_get("/ping", _ping)
+        app.router.add_route("*", "/", self._serve)
+        app.router.add_route("*", "/{path:.*}", _not_found)
+        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._address.hostname, self._address.port).start()
         log.info("answering queries", port=self._address.port)
@@ -63,66 +51,47 @@ class QueryEndpoint:
             await self._runner.cleanup()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._archive.close)
 
-    async def _ping(self, request: web.Request) -> web.Response:
-        return web.Response(text="Ok.\n")
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        if not self._knows_token(request):
-            return _error(QueryRefused(516, "Code: 516. DB::Exception: wrong token. (AUTHENTICATION_FAILED)"))
-        if request.method not in ("GET", "POST"):
-            return web.Response(status=405, headers={"Allow": "GET, POST"})
-        sql = "\n".join(filter(None, (request.query.get("query"), await request.text())))
-        if not sql:
-            return web.Response(text="Ok.\n")
-        parameters = {
-            name.removeprefix("param_"): value
-            for name, value in request.query.items()
-            if name.startswith("param_")
-        }
+    async def _serve(self, request: web.Request) -> web.Response:
+        if request.method not in _METHODS.split(", "):
+            return web.Response(status=405, headers={**SERVER, "Allow": _METHODS})
+        if request.method == "OPTIONS":  # and no word of other origins: a browser lets none of them read
+            return web.Response(status=204, headers={**SERVER, "Allow": _METHODS})
+        query_id = ""
         try:
-            answer = await self._query(sql, request.query.get("default_format", "TabSeparated"), parameters)
-        except QueryRefused as refused:
-            return _error(refused)
-        headers = {"X-ClickHouse-Format": answer.format}
-        content_type = _CONTENT_TYPES.get(answer.format, "application/octet-stream")
-        return web.Response(body=answer.body, headers=headers, content_type=content_type)
+            check_password(request, self._token)
+            query_id = query_id_of(request)
+            return await self._answer(request, query_id)
+        except QueryRefused as error:
+            return refused(error, query_id)
 
-    async def _query(self, sql: str, default_format: str, parameters: dict[str, str]) -> Answer:
+    async def _answer(self, request: web.Request, query_id: str) -> web.Response:
+        asked = await read_request(request)
+        if not asked.question.sql:
+            return web.Response(text="Ok.\n", headers=SERVER)
+        answer = await self._ask(asked.question)
+        encoding = encoding_of(request.headers.get("Accept-Encoding", "")) if asked.compressed else ""
+        # In a thread of the loop's own: compressing 64 MiB must not hold up who waits for a small answer.
+        return await asyncio.to_thread(answered, answer, query_id, encoding, asked.progress)
+
+    async def _ask(self, question: Question) -> Answer:
         if self._waiting >= WAITING_MAX:
-            message = (
-                "Code: 202. DB::Exception: Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)"
-            )
-            raise QueryRefused(202, message)
+            raise QueryRefused.of(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries")
         self._waiting += 1
         try:
             async with self._turn:
                 loop = asyncio.get_running_loop()
-                call = (self._archive.query, sql, default_format, parameters)
                 # Shielded: a client that leaves must not let the next query in while its own still runs.
-                return await asyncio.shield(loop.run_in_executor(self._thread, *call))
+                return await asyncio.shield(
+                    loop.run_in_executor(self._thread, self._archive.answer, question)
+                )
         finally:
             self._waiting -= 1
 
-    def _knows_token(self, request: web.Request) -> bool:
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        given = [request.headers.get("X-ClickHouse-Key"), request.query.get("password")]
-        if scheme.lower() == "bearer":
-            given.append(credentials)
-        elif scheme.lower() == "basic":
-            given.append(_basic_password(credentials))
-        return any(hmac.compare_digest(token.encode(), self._token) for token in given if token)
+
+async def _ping(request: web.Request) -> web.Response:
+    return web.Response(text="Ok.\n", headers=SERVER)
 
 
-def _basic_password(credentials: str) -> str:
-    try:
-        return base64.b64decode(credentials).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-
-
-def _error(refused: QueryRefused) -> web.Response:
-    return web.Response(
-        status=_STATUS.get(refused.code, 400),
-        text=refused.message + "\n",
-        headers={"X-ClickHouse-Exception-Code": str(refused.code)},
-    )
+async def _not_found(request: web.Request) -> web.Response:
+    text = "There is no such handle\n\nUse / for queries and /ping for health checks.\n"
+    return web.Response(status=404, text=text, headers=SERVER)

@@ -1,8 +1,5 @@
 """One app as the platform meets it: produces with its own credentials, reads its own outcomes."""
 
-import threading
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -17,10 +14,7 @@ from stream.errors import OperatorError
 from stream.onboarding import app_principal
 from stream.settings import Settings
 
-CHUNK_RECORDS = 500  # between two looks at what came back, and at the share at which a worker is killed
 FLUSH_TIMEOUT_S = 60.0
-# A killed intake worker's shards are taken over after the broker's session time-out of 10 s, then recovered.
-STALL_TIMEOUT_S = 90.0
 
 
 class Outcome(NamedTuple):
@@ -38,18 +32,14 @@ class Outcome(NamedTuple):
     expires_on: str
 
 
-class Stopped(Exception):
-    """The other app failed; this one gives up."""
-
-
 class AppClient:
     """`sent` and `outcomes` are keyed by (partition, offset): refused records have no other name."""
 
-    def __init__(self, settings: Settings, app: str, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, app: str) -> None:
         self.app = app
         self.sent: dict[tuple[int, int], Record] = {}
         self.outcomes: dict[tuple[int, int], Outcome] = {}
-        self._topic, self._stop = intake_topic(app), stop
+        self._topic = intake_topic(app)
         self._places: set[tuple[int, int, int]] = set()
         credentials = settings.librdkafka(app_principal(app))
         self._producer = Producer(
@@ -69,38 +59,13 @@ class AppClient:
         shards = range(settings.shards)
         self._consumer.assign([Partition(outcomes_topic(app), p, OFFSET_BEGINNING) for p in shards])
 
-    def exchange(
-        self, records: list[Record], on_sent: Callable[[int], None], on_answered: Callable[[int], None]
-    ) -> None:
-        """Sends records in order and returns once each of them has its outcome.
+    @property
+    def unanswered(self) -> int:
+        """Records that the broker has, without an outcome so far."""
+        return len(self.sent) - len(self.outcomes)
 
-        Raises OperatorError if outcomes stay away for STALL_TIMEOUT_S, or if one comes that cannot be.
-        """
-        for start in range(0, len(records), CHUNK_RECORDS):
-            chunk = records[start : start + CHUNK_RECORDS]
-            for record in chunk:
-                self._produce(record)
-            self._producer.poll(0)
-            on_sent(len(chunk))
-            on_answered(self._collect(0))
-        if left := self._producer.flush(FLUSH_TIMEOUT_S):
-            raise OperatorError(
-                f"Kafka did not take {left:,} records of {self.app} within {FLUSH_TIMEOUT_S:.0f} s.",
-                "look at logs/kafka.log in the data folder, then run the demo again.",
-            )
-        self._wait_for_outcomes(on_answered)
-
-    def add_outcomes(self, sums: Summing) -> None:
-        """Adds all that this app was told to `sums`."""
-        for o in self.outcomes.values():
-            sums.add(o.app, o.verdict, o.uid, o.expires_on, o.reduction_mg, o.points_milli)
-
-    def close(self) -> None:
-        """Leaves the broker."""
-        self._consumer.close()
-        self._producer = None  # librdkafka's threads end with it, before the broker does
-
-    def _produce(self, record: Record) -> None:
+    def send(self, record: Record) -> None:
+        """Hands a record to the producer, which sends it within 5 ms."""
         arguments = {} if record.partition is None else {"partition": record.partition}
         while True:
             try:
@@ -116,33 +81,17 @@ class AppClient:
                 continue
             return
 
-    def _delivered(self, record: Record, error: KafkaError | None, message: Message) -> None:
-        if error:
-            raise KafkaException(error)
-        self.sent[message.partition(), message.offset()] = record
-
-    def _wait_for_outcomes(self, on_answered: Callable[[int], None]) -> None:
-        last_s = time.monotonic()
-        while len(self.outcomes) < len(self.sent):
-            if self._stop.is_set():
-                raise Stopped
-            if answered := self._collect(0.1):
-                on_answered(answered)
-                last_s = time.monotonic()
-            elif time.monotonic() - last_s > STALL_TIMEOUT_S:
-                missing = len(self.sent) - len(self.outcomes)
-                raise OperatorError(
-                    f"{missing:,} records of {self.app} have had no outcome for {STALL_TIMEOUT_S:.0f} s.",
-                    "look at logs/intake.log in the data folder: the worker says there why it waits.",
-                )
-        if stray := self.outcomes.keys() - self.sent.keys():
+    def flush(self) -> None:
+        """Returns once the broker has all that was sent. Raises OperatorError."""
+        if left := self._producer.flush(FLUSH_TIMEOUT_S):
             raise OperatorError(
-                f"{self.app} got an outcome for a record it never sent: partition, offset {min(stray)}.",
-                f"somebody else writes {self._topic}: run the demo in a folder of its own.",
+                f"Kafka did not take {left:,} records of {self.app} within {FLUSH_TIMEOUT_S:.0f} s.",
+                "look at logs/kafka.log in the data folder, then run the demo again.",
             )
 
-    def _collect(self, timeout_s: float) -> int:
-        """The number of records whose first outcome came now. Outcomes come at least once."""
+    def collect(self, timeout_s: float = 0.0) -> int:
+        """The number of records whose first outcome came by now. Outcomes come at least once."""
+        self._producer.poll(0)
         before = len(self.outcomes)
         for message in self._consumer.consume(10_000, timeout_s):
             if message.error():
@@ -172,3 +121,26 @@ class AppClient:
                 o["expires_on"],
             )
         return len(self.outcomes) - before
+
+    def check_none_strayed(self) -> None:
+        """Raises OperatorError if an outcome came for a record that was never sent."""
+        if stray := self.outcomes.keys() - self.sent.keys():
+            raise OperatorError(
+                f"{self.app} got an outcome for a record it never sent: partition, offset {min(stray)}.",
+                f"somebody else writes {self._topic}: run the demo in a folder of its own.",
+            )
+
+    def add_outcomes(self, sums: Summing) -> None:
+        """Adds all that this app was told to `sums`."""
+        for o in self.outcomes.values():
+            sums.add(o.app, o.verdict, o.uid, o.expires_on, o.reduction_mg, o.points_milli)
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._consumer.close()
+        self._producer = None  # librdkafka's threads end with it, before the broker does
+
+    def _delivered(self, record: Record, error: KafkaError | None, message: Message) -> None:
+        if error:
+            raise KafkaException(error)
+        self.sent[message.partition(), message.offset()] = record

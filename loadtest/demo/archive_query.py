@@ -28,6 +28,13 @@ QUERIES = (
         "FROM entries AS e WHERE e.reduction_mg > 0 GROUP BY hour, app ORDER BY hour, app",
     ),
     (
+        "Which app has the trips that two apps reported, and how long before the other came?",
+        "SELECT app AS winner, loser, count() AS trips,\n"
+        "       round(median(first_lost_at - time), 3) AS median_s\n"
+        "FROM claims ARRAY JOIN lost_apps AS loser WHERE loser != app\n"
+        "GROUP BY winner, loser ORDER BY winner, loser",
+    ),
+    (
         "Which refusals are the most frequent, and what do they say?",
         "SELECT app, verdict, any(detail) AS example, count() AS records\n"
         "FROM entries WHERE detail != '' AND app != ''\n"

@@ -1,4 +1,4 @@
-"""Taps to records: all that the two apps send on one Saturday, the same in every run, and its manifest.
+"""Taps to records: all that the apps send on one Saturday, the same in every run, and its manifest.
 
 The manifest says what was sent, never what should become of it.
 """
@@ -19,11 +19,14 @@ from loadtest.demo.faults import (
     SHARES_OF,
     Case,
 )
-from loadtest.demo.reports import APPS, Behaviour, encode, honest_report, person_of, simulated_clock
+from loadtest.demo.reports import Behaviour, encode, honest_report, person_of, simulated_clock
+from loadtest.demo.ridecode import APP as RIDECODE
+from loadtest.demo.ridecode import Way, ways
 from schemas.shards import shards_of
 
 SEED = "points demo"
 HONEST = "report"
+RACE_RECORDS = 300  # so many records at most are sent between two apps' reports of one trip at once
 _FAULTS = BEFORE | INSTEAD | AFTER | LATER_INSTEAD | LATER_AFTER
 
 
@@ -38,12 +41,22 @@ class Record(NamedTuple):
     value: bytes
 
 
+_Placed = tuple[float, Record]
+
+
 class Saturday(NamedTuple):
-    """One replayed Saturday: its date, the platform's simulated time, and each app's records in order."""
+    """One replayed Saturday: its date, the platform's simulated time, and what is sent, in that order.
+
+    A round begins when every record of the round before has its outcome.
+    """
 
     date: dt.date
     clock: dt.datetime
-    records: dict[str, list[Record]]
+    rounds: list[list[Record]]
+
+    def count(self, app: str = "") -> int:
+        """The number of records, of all apps or of one."""
+        return sum(app in ("", record.app) for sent in self.rounds for record in sent)
 
 
 def saturday_of(
@@ -51,29 +64,37 @@ def saturday_of(
 ) -> Saturday:
     """What is sent on a Saturday; the first has no Saturday before it, the last keeps nothing back."""
     clock = simulated_clock(date, behaviours)
-    rng = random.Random(f"{SEED} order {date}")
+    rng, rng_of_race = random.Random(f"{SEED} order {date}"), random.Random(f"{SEED} race {date}")
     end = len(behaviours)
-    placed: list[tuple[float, Record]] = []
-    for index, (behaviour, kind) in enumerate(zip(behaviours, _kinds(behaviours, date), strict=True)):
+    first: list[_Placed] = []
+    second: list[_Placed] = []
+    kinds = _kinds(behaviours, date)
+    for index, (behaviour, kind, way) in enumerate(
+        zip(behaviours, kinds, ways(behaviours, date, kinds, SEED), strict=True)
+    ):
         case = Case(behaviour, date, clock)
+        own = second if way is Way.BEFORE else first
         if kind in BEFORE:
-            placed.append((index - 0.5, _spoilt(case, kind, shards)))
+            own.append((index - 0.5, _spoilt(case, kind, shards)))
         if kind in INSTEAD:
-            placed.append((index, _spoilt(case, kind, shards)))
+            own.append((index, _spoilt(case, kind, shards)))
         elif kind not in LATER_INSTEAD or is_last:
             value = encode(honest_report(behaviour, date))
-            placed.append((index, _record(behaviour, HONEST, None, value)))
+            own.append((index, _record(behaviour, HONEST, None, value)))
         if kind in AFTER:
-            placed.append((rng.uniform(index, end), _spoilt(case, kind, shards)))
+            own.append((rng.uniform(index, end), _spoilt(case, kind, shards)))
+        if way:
+            placed = second if way is Way.AFTER else first
+            place = index + rng_of_race.uniform(-RACE_RECORDS, RACE_RECORDS)
+            placed.append((place, _by_ridecode(behaviour, way, date)))
     if not is_first:
         late = _a_week_late(behaviours, date - dt.timedelta(weeks=1), shards)
-        placed.extend((rng.uniform(0, end), record) for record in late)
-    placed.sort(key=_place)
-    records = {app: [record for _, record in placed if record.app == app] for app in APPS}
-    return Saturday(date, clock, records)
+        first.extend((rng.uniform(0, end), record) for record in late)
+    rounds = [[record for _, record in sorted(placed, key=_place)] for placed in (first, second)]
+    return Saturday(date, clock, [sent for sent in rounds if sent])
 
 
-def _place(placed: tuple[float, Record]) -> float:
+def _place(placed: _Placed) -> float:
     return placed[0]
 
 
@@ -106,8 +127,14 @@ def _record(behaviour: Behaviour, kind: str, partition: int | None, value: bytes
     return Record(behaviour.app, kind, behaviour.tap.line, person_of(behaviour.tap.card_no), partition, value)
 
 
+def _by_ridecode(behaviour: Behaviour, way: Way, date: dt.date) -> Record:
+    value = encode(honest_report(behaviour, date, RIDECODE))
+    return _record(behaviour, way, None, value)._replace(app=RIDECODE)
+
+
 class Manifest:
-    """The run's manifest: one JSON object a line; the run, then each Saturday's clock and its records."""
+    """The run's manifest: one JSON object a line; the run, then each Saturday's clock and its records, with a
+    line between two rounds."""
 
     def __init__(self, path: Path, shards: int) -> None:
         self._path = path
@@ -118,10 +145,12 @@ class Manifest:
         date = saturday.date.isoformat()
         with self._path.open("ab") as file:
             file.write(_line({"kind": "clock", "saturday": date, "at": saturday.clock.isoformat()}))
-            for records in saturday.records.values():
+            for number, sent in enumerate(saturday.rounds):
+                if number:
+                    file.write(_line({"kind": "answered"}))
                 file.writelines(
                     _line(record._asdict() | {"saturday": date, "value": record.value.decode()})
-                    for record in records
+                    for record in sent
                 )
 
 

@@ -10,12 +10,19 @@ from loadtest.demo.figures import Difference
 from loadtest.demo.generator import HONEST
 from loadtest.demo.reports import APPS
 from loadtest.demo.result import MG_PER_T, Answered, Result
+from loadtest.demo.ridecode import APP as RIDECODE
+from loadtest.demo.ridecode import Way
 from loadtest.demo.story import Line, Story
 from loadtest.demo.taps import SATURDAY, Kind
 from schemas.verdicts import Verdict
 
 DIFFERENCES_MAX = 5
 DETAIL_MAX = 60  # characters; a page of 80 columns has room for two lines of an example
+_WAYS = {
+    Way.AFTER: "after metro has its outcome",
+    Way.BEFORE: "before metro sends",
+    Way.AT_ONCE: "at once",
+}
 _ORDER = {verdict.code: int(verdict) for verdict in Verdict}
 
 
@@ -23,6 +30,7 @@ def show(result: Result, console: Console, keep: bool) -> None:
     """Prints everything, the verdict on the run last but one, how to go on last."""
     _input(result, console)
     _verdicts(result, console)
+    _trips_of_two_apps(result, console)
     _amounts(result, console)
     if result.story:
         _story(result.story, console)
@@ -58,7 +66,7 @@ def _input(result: Result, console: Console) -> None:
         f"The day, {SATURDAY}, is replayed on {len(dates)} Saturdays, {dates[0]} to {dates[-1]}, on a "
         "simulated clock: the taps are older than the regulation."
     )
-    console.print("Assumptions of the two apps (the methodology is official, a distance from a fare is not):")
+    console.print("Assumptions of the apps (the methodology is official, a distance from a fare is not):")
     for assumption in ASSUMPTIONS:
         console.print(f"  - {assumption}", highlight=False)
     console.print(
@@ -99,6 +107,21 @@ def _example(line: Line | None) -> str:
         return f"{name}: {outcome.reduction_mg / 1000:,.1f} g recorded, no points"
     detail = outcome.detail or "the first answer stands"
     return escape(f"{name}: {detail if len(detail) <= DETAIL_MAX else detail[:DETAIL_MAX] + '…'}")
+
+
+def _trips_of_two_apps(result: Result, console: Console) -> None:
+    table = Table(title="Metro trips that ridecode reports, too", box=box.SIMPLE_HEAD)
+    for heading in ("ridecode reports them", "trips", "metro has them", "ridecode has them", "nobody"):
+        table.add_column(heading, justify="left" if heading.startswith("ridecode reports") else "right")
+    trips = result.trips_of_two_apps()
+    for way, told in _WAYS.items():
+        held = [trips[way, app] for app in ("metro", RIDECODE, "")]
+        table.add_row(told, f"{sum(held):,}", *(f"{count:,}" for count in held))
+    console.print(table)
+    console.print(
+        "The first valid report has the trip, the other is already_claimed. Where the order is known, each "
+        "verdict was predicted (metro's own may be late or refused); at once: one of each, whoever is first.",
+    )
 
 
 def _amounts(result: Result, console: Console) -> None:
@@ -188,7 +211,8 @@ def _speed(result: Result, console: Console) -> None:
 def _reconciled(result: Result, console: Console) -> None:
     if result.races:
         console.print(
-            f"In {result.races:,} cases a day's cap bound one person's reports of both apps: the sum was "
+            f"In {result.races_over('claim'):,} cases two apps reported a person's trip at once, in "
+            f"{result.races_over('cap'):,} a day's cap bound a person's reports of several apps: the sum was "
             "predicted; its split follows from the order in which the ledger has them."
         )
     persons = len(set().union(*(part.lots for part in result.parts.values())))
@@ -230,7 +254,7 @@ def _go_on(result: Result, console: Console, keep: bool) -> None:
 
 def short(report_id: str) -> str:
     """A report id that fits into a table."""
-    return f"{report_id[:14]}…" if len(report_id) > 15 else report_id
+    return f"{report_id[:11]}…" if len(report_id) > 12 else report_id
 
 
 def points(milli: int) -> str:

@@ -1,18 +1,15 @@
-"""The run itself: for each Saturday the clock, then both apps at once, then every outcome."""
+"""The run itself: for each Saturday the clock, then in each round all apps at once, then every outcome."""
 
 import json
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException, Producer
 
 from loadtest.demo.app_client import AppClient
 from loadtest.demo.figures import Figures, Summing
-from loadtest.demo.generator import Saturday
+from loadtest.demo.generator import Record, Saturday
 from loadtest.demo.ledger_audit import LedgerAudit
 from loadtest.demo.reports import APPS
 from loadtest.demo.screen import Screen
@@ -24,7 +21,10 @@ from stream.settings import Settings
 # The first clock command waits for the intake worker to start and to recover its shards, a later one perhaps
 # for a killed worker's session to time out (10 s).
 CLOCK_TIMEOUT_S = 90.0
-CHECK_INTERVAL_S = 0.5
+CHUNK_RECORDS = 500  # between two looks at what came back, and at the share at which a worker is killed
+# A killed intake worker's shards are taken over after the broker's session time-out of 10 s, then recovered.
+STALL_TIMEOUT_S = 90.0
+POLL_S = 0.05
 
 
 class Kill(NamedTuple):
@@ -43,18 +43,21 @@ class Timed(NamedTuple):
 
 
 class Replay:
-    """Both apps, the platform's clock and the ledger, over all Saturdays."""
+    """All apps, the platform's clock and the ledger, over all Saturdays.
+
+    The apps share one thread, each with a producer of its own: so their records meet at the broker at the
+    times that the Saturday's order says, give or take what the producers gather, and a race has no favourite.
+    """
 
     def __init__(
         self, settings: Settings, workers: Workers, saturdays: list[Saturday], kills: list[Kill]
     ) -> None:
         self._settings, self._workers, self._saturdays = settings, workers, saturdays
-        self._stop, self._lock = threading.Event(), threading.Lock()
         self._sent = 0
-        self.total = sum(len(r) for s in saturdays for r in s.records.values())
+        self.total = sum(saturday.count() for saturday in saturdays)
         self._kills = sorted(((k.share * self.total, k.worker) for k in kills), reverse=True)
         self.audit = LedgerAudit(settings)
-        self.clients = {app: AppClient(settings, app, self._stop) for app in APPS}
+        self.clients = {app: AppClient(settings, app) for app in APPS}
         self.timed: list[Timed] = []
         self.cpu_s: Counter[str] = Counter()
 
@@ -65,9 +68,9 @@ class Replay:
             self._set_clock(saturday)
             before = self._workers.cpu_s()
             started_s = time.monotonic()
-            self._exchange(saturday, screen)
-            records = sum(map(len, saturday.records.values()))
-            self.timed.append(Timed(saturday, records, time.monotonic() - started_s))
+            for records in saturday.rounds:
+                self._exchange(records, screen)
+            self.timed.append(Timed(saturday, saturday.count(), time.monotonic() - started_s))
             self.cpu_s += self._workers.cpu_s() - before
             self.audit.poll(0)
 
@@ -80,42 +83,52 @@ class Replay:
 
     def close(self) -> None:
         """Leaves the broker."""
-        self._stop.set()
         for end in (self.audit, *self.clients.values()):
             end.close()
 
-    def _exchange(self, saturday: Saturday, screen: Screen) -> None:
-        def exchange(app: str) -> None:
-            self.clients[app].exchange(
-                saturday.records[app], self._on_sent(screen, app), lambda n: screen.answered(app, n)
-            )
+    def _exchange(self, records: list[Record], screen: Screen) -> None:
+        """Sends the records of a round in order and returns once each of them has its outcome.
 
-        with ThreadPoolExecutor(len(APPS)) as pool:
-            exchanges = [pool.submit(exchange, app) for app in APPS]
-            try:
-                pending = set(exchanges)
-                while pending:
-                    done, pending = wait(pending, CHECK_INTERVAL_S, FIRST_EXCEPTION)
-                    for exchanged in done:
-                        exchanged.result()
-                    self._workers.check()
-            except BaseException:
-                self._stop.set()
-                raise
+        Raises OperatorError if outcomes stay away for STALL_TIMEOUT_S, or if one comes that cannot be.
+        """
+        for start in range(0, len(records), CHUNK_RECORDS):
+            chunk = records[start : start + CHUNK_RECORDS]
+            for record in chunk:
+                self.clients[record.app].send(record)
+            for app, sent in Counter(record.app for record in chunk).items():
+                screen.sent(app, sent)
+            self._sent += len(chunk)
+            self._kill_what_is_due(screen)
+            self._collect(screen, 0)
+        for client in self.clients.values():
+            client.flush()
+        last_s = time.monotonic()
+        while missing := {
+            app: client.unanswered for app, client in self.clients.items() if client.unanswered
+        }:
+            self._workers.check()
+            if self._collect(screen, POLL_S):
+                last_s = time.monotonic()
+            elif time.monotonic() - last_s > STALL_TIMEOUT_S:
+                raise OperatorError(
+                    f"Records have had no outcome for {STALL_TIMEOUT_S:.0f} s: {missing}.",
+                    "look at logs/intake.log in the data folder: the worker says there why it waits.",
+                )
+        for client in self.clients.values():
+            client.check_none_strayed()
 
-    def _on_sent(self, screen: Screen, app: str) -> Callable[[int], None]:
-        def on_sent(records: int) -> None:
-            screen.sent(app, records)
-            with self._lock:
-                self._sent += records
-                while self._kills and self._sent >= self._kills[-1][0]:
-                    _, worker = self._kills.pop()
-                    screen.say(
-                        f"kill -9 of the {worker} worker after {self._sent:,} of {self.total:,} records"
-                    )
-                    self._workers.kill_and_restart(worker)
+    def _collect(self, screen: Screen, timeout_s: float) -> int:
+        """Takes the outcomes that have come for any app; the number of them."""
+        answered = {app: client.collect(timeout_s / len(APPS)) for app, client in self.clients.items()}
+        for app, count in answered.items():
+            screen.answered(app, count)
+        return sum(answered.values())
 
-        return on_sent
+    def _kill_what_is_due(self, screen: Screen) -> None:
+        while self._kills and self._sent >= self._kills[-1][0]:
+            _, worker = self._kills.pop()
+            screen.say(f"kill -9 of the {worker} worker after {self._sent:,} of {self.total:,} records")
+            self._workers.kill_and_restart(worker)
 
     def _set_clock(self, saturday: Saturday) -> None:
         """Sends the clock to every shard and waits until it is a row of each shard's ledger."""

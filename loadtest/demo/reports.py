@@ -9,9 +9,9 @@ import orjson
 from loadtest.demo.distance import distance_m
 from loadtest.demo.taps import SATURDAY, Kind, Tap, Taps, entries_of_exits
 
-APPS = ("metro", "bus")
-METHODOLOGIES = {"metro": "SZ-METRO", "bus": "SZ-BUS-BEV"}
-SCENES = {"metro": "metro-gate", "bus": "bus-reader"}
+APPS = ("metro", "bus", "ridecode")
+METHODOLOGIES = {"metro": "SZ-METRO", "bus": "SZ-BUS-BEV", "ridecode": "SZ-METRO"}
+SCENES = {"metro": "metro-gate", "bus": "bus-reader", "ridecode": "metro-gate"}
 REGION = "440300"
 # Six weeks across the end of a month, so that the lots expire in two months.
 FIRST_SATURDAY = dt.date(2024, 9, 7)
@@ -20,7 +20,7 @@ _SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 
 
 class Behaviour(NamedTuple):
-    """A tap that an app reports, with its distance, and the entry that opened the trip where there is one."""
+    """A tap that its own app reports, its distance, and the entry that opened the trip where there is one."""
 
     tap: Tap
     app: str
@@ -90,29 +90,30 @@ def report_id(at: dt.datetime, tap: Tap, salt: str = "") -> str:
     return f"{at:%Y%m%d}-{tap_hash(tap, salt)}"
 
 
-def honest_report(behaviour: Behaviour, saturday: dt.date) -> dict:
-    """The report of a behaviour, field by field; some carry the optional fields."""
-    tap, app = behaviour.tap, behaviour.app
+def honest_report(behaviour: Behaviour, saturday: dt.date, by: str = "") -> dict:
+    """The report of a behaviour by its own app, or by another one under an id of its own; some carry the
+    optional fields."""
+    tap, app = behaviour.tap, by or behaviour.app
     at = replayed(tap.at, saturday)
     report = {
         "version": 1,
         "kind": "report",
         "uid": person_of(tap.card_no),
-        "report_id": report_id(at, tap),
+        "report_id": report_id(at, tap, by),
         "methodology": METHODOLOGIES[app],
         "occurred_at": at.isoformat(),
         "activity": {"distance_m": behaviour.distance_m},
         "source_txn": f"{tap.reader or 'reader'}-{at:%Y%m%dT%H%M%S}",
         "region": REGION,
     }
-    return report | _optional_fields(behaviour, at)
+    return report | _optional_fields(behaviour, app, at)
 
 
-def _optional_fields(behaviour: Behaviour, at: dt.datetime) -> dict:
+def _optional_fields(behaviour: Behaviour, app: str, at: dt.datetime) -> dict:
     """About every 50th report each: most apps leave most fields out."""
     choice = behaviour.tap.line % 50
     if choice == 0:
-        return {"scene_id": SCENES[behaviour.app]}
+        return {"scene_id": SCENES[app]}
     if choice == 1:
         return {"evidence_tier": "operator-record", "other_mechanism": False, "subject_type": "person"}
     if choice == 2:

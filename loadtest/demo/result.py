@@ -8,10 +8,14 @@ from loadtest.demo.app_client import AppClient
 from loadtest.demo.figures import Difference, Figures
 from loadtest.demo.replay import Timed
 from loadtest.demo.reports import APPS, Behaviours
+from loadtest.demo.ridecode import APP as RIDECODE
 from loadtest.demo.story import Story
 from loadtest.demo.taps import Taps
 
 MG_PER_T = 1_000_000_000
+# Who has the claim on a trip, by ridecode's verdict.
+_HOLDERS = {"already_claimed": "metro"}
+_HOLDERS |= dict.fromkeys(("credited", "credited_in_part", "cap_reached", "recorded_only"), RIDECODE)
 
 
 class Answered(NamedTuple):
@@ -24,7 +28,7 @@ class Answered(NamedTuple):
 
 
 class Result(NamedTuple):
-    """`parts` are the five that must agree; `figures` those of the ledger."""
+    """`parts` are the five that must agree, `figures` those of the ledger, `races` as the oracle has them."""
 
     home: Path
     taps_path: Path
@@ -33,7 +37,7 @@ class Result(NamedTuple):
     clients: dict[str, AppClient]
     parts: dict[str, Figures]
     differences: list[Difference]
-    races: int
+    races: list[dict]
     story: Story | None
     answered: list[Answered]
     timed: list[Timed]
@@ -54,6 +58,18 @@ class Result(NamedTuple):
     def seconds(self) -> float:
         """From the first record to the last outcome, without the time between two Saturdays."""
         return sum(timed.seconds for timed in self.timed)
+
+    def races_over(self, what: str) -> int:
+        """In how many persons' rounds apps raced over a "claim" or the "cap"."""
+        return sum(what in race["over"] for race in self.races)
+
+    def trips_of_two_apps(self) -> Counter[tuple[str, str]]:
+        """Trips that ridecode reports, by when it does, and by the app that has the claim; '' for none."""
+        client = self.clients[RIDECODE]
+        return Counter(
+            (record.kind, _HOLDERS.get(client.outcomes[place].verdict, ""))
+            for place, record in client.sent.items()
+        )
 
     def points_milli_by_day(self) -> Counter[str]:
         """Points of all lots by their last valid day."""
@@ -82,7 +98,8 @@ class Result(NamedTuple):
             "persons": len(self.figures.lots),
             "apps": by_app,
             "points_milli_by_expiry": dict(sorted(self.points_milli_by_day().items())),
-            "races": self.races,
+            "races": {what: self.races_over(what) for what in ("claim", "cap")},
+            "trips_of_two_apps": [[*key, trips] for key, trips in sorted(self.trips_of_two_apps().items())],
             "seconds": round(self.seconds, 3),
             "cpu_s": {name: round(seconds, 2) for name, seconds in self.cpu_s.items()},
             "kills": self.kills,

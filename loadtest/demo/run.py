@@ -28,7 +28,7 @@ from stream.embedded import stack
 from stream.errors import OperatorError
 from stream.settings import Settings
 
-ORACLE = Path(__file__).with_name("oracle.py")
+ORACLE = Path(__file__).with_name("oracle")
 ORACLE_TIMEOUT_S = 300.0
 READ_TIMEOUT_S = 60.0
 
@@ -55,7 +55,7 @@ def run(options: Options, screen: Screen) -> Result:
         screen.step("making the reports")
         sent = make_records(options, settings, behaviours)
         with closing(Replay(settings, workers, sent, options.kills)) as replay:
-            screen.show_bars({app: sum(len(s.records[app]) for s in sent) for app in APPS})
+            screen.show_bars({app: sum(saturday.count(app) for saturday in sent) for app in APPS})
             replay.run(screen)
             screen.hide_bars()
 
@@ -81,7 +81,7 @@ def run(options: Options, screen: Screen) -> Result:
                 replay.clients,
                 parts,
                 differences(parts),
-                len(predicted["races"]),
+                predicted["races"],
                 story_of(taps.taps, replay.clients.values(), parts["redis"].lots),
                 [Answered(question, sql, *archive.ask(sql)) for question, sql in QUERIES],
                 replay.timed,
@@ -110,7 +110,7 @@ def platform(options: Options, screen: Screen) -> Iterator[tuple[Settings, Worke
 
 
 def make_records(options: Options, settings: Settings, behaviours: Behaviours) -> list[Saturday]:
-    """Everything that both apps will send, written to the manifest."""
+    """Everything that the apps will send, written to the manifest."""
     dates = saturdays(options.saturdays)
     manifest = Manifest(manifest_path(options.home), settings.shards)
     sent = []

@@ -1,7 +1,6 @@
 """The platform's processes during the demo: started, killed where asked, restarted, and their CPU counted."""
 
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -15,48 +14,43 @@ SERVICES = ("kafka", "redis")
 
 
 class Workers:
-    """One process for each of NAMES in a data folder. Threads may call every method."""
+    """One process for each of NAMES in a data folder."""
 
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         self._home, self._environment = home, environment
         self._running: dict[str, psutil.Process] = {}
         self._cpu_s_of_killed: Counter[str] = Counter()
-        self._lock = threading.RLock()
         self.kills: list[str] = []
 
     def start(self, name: str) -> None:
         """Starts a worker; what it has to say is in logs/<name>.log."""
         (self._home / name).mkdir(mode=0o700, exist_ok=True)
         argv = [sys.executable, "-m", "stream.cli", "worker", name]
-        with self._lock:
-            self._running[name] = processes.start(self._home, name, argv, self._environment, None)
+        self._running[name] = processes.start(self._home, name, argv, self._environment, None)
 
     def kill_and_restart(self, name: str) -> None:
         """Kills a worker without warning (SIGKILL) and starts it again at once."""
-        with self._lock:
-            process = self._running[name]
-            self._cpu_s_of_killed[name] += _cpu_s(process)
-            process.kill()
-            process.wait(processes.KILL_TIMEOUT_S)
-            self.kills.append(name)
-            self.start(name)
+        process = self._running[name]
+        self._cpu_s_of_killed[name] += _cpu_s(process)
+        process.kill()
+        process.wait(processes.KILL_TIMEOUT_S)
+        self.kills.append(name)
+        self.start(name)
 
     def check(self) -> None:
         """Raises OperatorError, with the end of its log, if a worker ended by itself."""
-        with self._lock:
-            for name, process in self._running.items():
-                if not processes.is_alive(process):
-                    raise OperatorError(
-                        f"The {name} worker ended by itself. {processes.tail(self._home, name)}",
-                        "do what its log says, or run the demo again; the data folder stays as it is.",
-                    )
+        for name, process in self._running.items():
+            if not processes.is_alive(process):
+                raise OperatorError(
+                    f"The {name} worker ended by itself. {processes.tail(self._home, name)}",
+                    "do what its log says, or run the demo again; the data folder stays as it is.",
+                )
 
     def cpu_s(self) -> Counter[str]:
         """CPU seconds so far by process, killed workers and this one included."""
-        with self._lock:
-            used = self._cpu_s_of_killed.copy()
-            for name, process in self._running.items():
-                used[name] += _cpu_s(process)
+        used = self._cpu_s_of_killed.copy()
+        for name, process in self._running.items():
+            used[name] += _cpu_s(process)
         for name in SERVICES:
             if process := processes.find(self._home, name):
                 used[name] += _cpu_s(process)

@@ -52,6 +52,11 @@ class QueryRefused(Exception):
         self.code = code
         self.message = message
 
+    @classmethod
+    def of(cls, code: int, name: str, message: str) -> "QueryRefused":
+        """A refusal in the words of ClickHouse: `name` is what it calls `code`."""
+        return cls(code, f"Code: {code}. DB::Exception: {message}. ({name})")
+
 
 def is_retriable(error: BaseException) -> bool:
     """Whether the same call may succeed later without anybody's help, or after freeing disk space."""

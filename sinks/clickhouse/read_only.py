@@ -1,11 +1,11 @@
-"""Reading the archive with anybody's SQL, and nothing else: chDB's own guard, and one before it.
+"""Reading the archive with anybody's SQL, and nothing else.
 
-The engine refuses to write (`readonly = 1`, which also fixes the limits), but its `file()` reads any file of
-the machine, `INTO OUTFILE` writes one, and several statements in a text all run. So a query is first split
-into tokens here: what is not understood is refused, and only what was understood is handed on.
+Two guards: chDB's own (`readonly = 1`, which also fixes the limits), and one before it (sql_guard.py).
 """
 
+import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,153 +13,150 @@ import chdb
 
 from sinks.clickhouse.client import CHDB_DATABASE
 from sinks.clickhouse.errors import QueryRefused
+from sinks.clickhouse.native_blocks import check_version, native_blocks
+from sinks.clickhouse.query_settings import settings_of_query
+from sinks.clickhouse.sql_guard import Statement, statement, table_functions_to_refuse
 
-MAX_EXECUTION_TIME_S = 5  # the archive's inserts wait for a running query: they share its thread
-_LIMITS = {
-    "max_execution_time": MAX_EXECUTION_TIME_S,
-    "max_result_rows": 1_000_000,
-    "max_result_bytes": 64 << 20,
-    "max_memory_usage": 2 << 30,
-    "result_overflow_mode": "throw",
-    "timeout_overflow_mode": "throw",
-    "readonly": 1,  # last: from here on this handle's settings stand
-}
-_SYNTAX_ERROR, _READONLY, _ACCESS_DENIED = 62, 164, 497
-_STATEMENTS = {"select", "with", "show", "describe", "desc", "explain", "exists"}
-# Not only when called: `arrayMap(file, [...])` reads a file too, and {x:Identifier} can be any name.
-_REFUSED_WORDS = {"file", "python", "infile", "outfile", "identifier"}
-_HARMLESS_TABLE_FUNCTIONS = {
-    "numbers", "numbers_mt", "zeros", "zeros_mt", "generateseries", "generate_series", "primes", "values",
-    "null", "view", "merge", "format",
-}  # fmt: skip
-_TOKEN = re.compile(
-    r"""(?P<space>\s+|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)
-      | (?P<string>'(?:[^'\\]|\\.|'')*')
-      | (?P<quoted>"[^"\\]*"|`[^`\\]*`)
-      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<other>[0-9]+|[-+*/%<>=!?|@^~&.,:;(){}\[\]])""",
-    re.VERBOSE | re.DOTALL | re.ASCII,
-)
+DEFAULT_FORMAT = "TabSeparated"  # ClickHouse's over HTTP
+# `default` is what clients send who were not told a name; chDB's own database of that name has no table.
+_DATABASES = {"": CHDB_DATABASE, "default": CHDB_DATABASE, CHDB_DATABASE: CHDB_DATABASE, "system": "system"}
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
+@dataclass(frozen=True)
+class Question:
+    """One query, as a client of ClickHouse's HTTP interface words it.
 
-    @property
-    def name(self) -> str:
-        """A word or quoted name in small letters; '' for anything else."""
-        return self.text.strip('"`').lower() if self.kind in ("word", "quoted") else ""
+    `default_format` holds if the SQL names none; `settings` are as given, unchecked; `protocol_version` is
+    what the client wants Native in (see native_blocks.py).
+    """
+
+    sql: str
+    default_format: str = DEFAULT_FORMAT
+    parameters: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    database: str = ""
+    protocol_version: int = 0
 
 
 class Answer(NamedTuple):
-    """The bytes of a result, and the format that they have."""
+    """The bytes of a result, what they are, and what it took. `timezone` is of DateTime without one."""
 
     body: bytes
     format: str
+    content_type: str
+    timezone: str
+    read_rows: int
+    read_bytes: int
+    result_rows: int
+    elapsed_s: float
+
+
+class _Engine(NamedTuple):
+    """What the engine knows; it does not change."""
+
+    refused_functions: set[str]
+    settings: set[str]
+    formats: dict[str, tuple[str, str]]  # in small letters: name, Content-Type
+
+
+class _Handle(NamedTuple):
+    """A connection that cannot write any more, and what it was opened with."""
+
+    connection: Any
+    database: str
+    settings: dict[str, str]
+    timezone: str
 
 
 class ReadOnlyArchive:
     """A second handle to the chDB folder of this process's archive, which cannot write.
 
     Use it from the thread that uses the archive. After an error the handle is replaced: what a failed query
-    left in it would come before the next answer.
+    left in it would come before the next answer. It is replaced, too, for a query with other settings, as
+    they cannot be changed once it only reads: opening one takes 2 ms.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._connection: Any = None
-        self._refused_functions: set[str] = set()
+        self._engine: _Engine | None = None
+        self._handle: _Handle | None = None
 
-    def query(self, sql: str, default_format: str, parameters: dict[str, str]) -> Answer:
+    def answer(self, question: Question) -> Answer:
         """The answer to one statement. Raises `QueryRefused` with ClickHouse's code and message."""
         try:
-            connection = self._open()
-            tokens = checked(sql, self._refused_functions)
-            text = "".join(token.text for token in tokens)
-            body = connection.query(text, default_format, params=parameters).bytes()
+            return self._answer(question)
         except QueryRefused:
             raise
         except (chdb.ChdbError, RuntimeError) as error:
             self.close()
             raise _refused(str(error)) from error
-        return Answer(body or b"", _format(tokens) or default_format)
 
     def close(self) -> None:
         """Closes the handle; the next query opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.connection.close()
 
-    def _open(self) -> Any:
-        if self._connection is None:
+    def _answer(self, question: Question) -> Answer:
+        engine = self._engine = self._engine or self._ask_engine()
+        asked = statement(question.sql, engine.refused_functions)
+        name = asked.format or question.default_format
+        if name.lower() not in engine.formats:
+            raise QueryRefused.of(73, "UNKNOWN_FORMAT", f"Unknown format {name}")
+        name, content_type = engine.formats[name.lower()]
+        check_version(question.protocol_version)
+        handle = self._open(question.database, settings_of_query(question.settings, engine.settings))
+        blocks = name == "Native" and question.protocol_version > 0
+        result = handle.connection.query(asked.text, "Buffers" if blocks else name, question.parameters)
+        body = result.bytes() or b""
+        if blocks and body:
+            columns = _columns(handle.connection, asked, question.parameters)
+            body = native_blocks(body, columns, question.protocol_version)
+        read = result.storage_rows_read(), result.storage_bytes_read(), result.rows_read(), result.elapsed()
+        return Answer(body, name, content_type, handle.timezone, *read)
+
+    def _open(self, database: str, settings: dict[str, str]) -> _Handle:
+        if database not in _DATABASES:
+            raise QueryRefused.of(81, "UNKNOWN_DATABASE", f"Database {database} does not exist")
+        name = _DATABASES[database]
+        if self._handle is None or self._handle[1:3] != (name, settings):
+            self.close()
             connection = chdb.connect(str(self._folder.resolve()))
             try:
-                self._prepare(connection)
+                connection.query(f"USE {name}")
+                pairs = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
+                connection.query(f"SET {pairs}")
+                timezone = connection.query("SELECT timezone()", "TSVRaw").bytes().decode().strip()
             except Exception:
                 connection.close()
                 raise
-            self._connection = connection  # not before it is read-only
-        return self._connection
+            self._handle = _Handle(connection, name, settings, timezone)  # not before it is read-only
+        return self._handle
 
-    def _prepare(self, connection: Any) -> None:
-        connection.query(f"USE {CHDB_DATABASE}")
-        listed = connection.query("SELECT lower(name) FROM system.table_functions", "TSV").bytes()
-        self._refused_functions = set(listed.decode().split()) - _HARMLESS_TABLE_FUNCTIONS
-        connection.query("SET " + ", ".join(f"{name} = '{value}'" for name, value in _LIMITS.items()))
+    def _ask_engine(self) -> _Engine:
+        connection = self._open("", settings_of_query({}, set())).connection
 
+        def rows(sql: str) -> list[list[str]]:
+            body = connection.query(sql, "JSONCompactEachRow").bytes()
+            return [json.loads(line) for line in body.splitlines()]
 
-def checked(sql: str, refused_functions: set[str]) -> list[_Token]:
-    """The tokens of one reading statement, comments replaced by spaces. Raises `QueryRefused`."""
-    tokens = _tokens(sql)
-    code = [token for token in tokens if token.kind != "space"]
-    if not code:
-        raise _own(_SYNTAX_ERROR, "Empty query", "SYNTAX_ERROR")
-    if code[0].kind != "word" or code[0].name not in _STATEMENTS:
-        raise _own(_READONLY, f"Only {', '.join(sorted(_STATEMENTS)).upper()} are answered here", "READONLY")
-    following = [*code[1:], _Token("other", "")]
-    for token, after in zip(code, following, strict=True):
-        if token.text == ";":
-            raise _own(_SYNTAX_ERROR, "Multi-statements are not allowed", "SYNTAX_ERROR")
-        called = after.text == "("
-        if (
-            token.name in _REFUSED_WORDS
-            or (called and token.name in refused_functions)
-            or _asks_a_model(token)
-        ):
-            message = f"{token.text} reaches outside the archive, and is not answered here"
-            raise _own(_ACCESS_DENIED, message, "ACCESS_DENIED")
-    return tokens
+        functions = {name for (name,) in rows("SELECT lower(name) FROM system.table_functions")}
+        settings = {name for (name,) in rows("SELECT name FROM system.settings")}
+        formats = rows("SELECT name, content_type FROM system.formats WHERE is_output")
+        return _Engine(
+            table_functions_to_refuse(functions),
+            settings,
+            {name.lower(): (name, content_type) for name, content_type in formats},
+        )
 
 
-def _tokens(sql: str) -> list[_Token]:
-    sql = sql.rstrip().rstrip(";")
-    tokens, at = [], 0
-    while at < len(sql):
-        found = _TOKEN.match(sql, at)
-        if found is None:
-            message = f"Syntax error: failed at position {at + 1}: {sql[at : at + 20]!r} is not accepted here"
-            raise _own(_SYNTAX_ERROR, message, "SYNTAX_ERROR")
-        tokens.append(_Token(found.lastgroup, " " if found.lastgroup == "space" else found.group()))
-        at = found.end()
-    return tokens
-
-
-def _asks_a_model(token: _Token) -> bool:
-    """Functions such as aiGenerate send what they are given to a service."""
-    return bool(re.match("ai[A-Z]", token.text.strip('"`')))
-
-
-def _format(tokens: list[_Token]) -> str | None:
-    """The format that a statement ends with."""
-    words = [token for token in tokens if token.kind != "space"]
-    if len(words) > 2 and words[-2].name == "format" and words[-1].kind == "word":
-        return words[-1].text
-    return None
-
-
-def _own(code: int, message: str, name: str) -> QueryRefused:
-    return QueryRefused(code, f"Code: {code}. DB::Exception: {message}. ({name})")
+def _columns(connection: Any, asked: Statement, parameters: dict[str, str]) -> list[tuple[str, str]]:
+    """Names and types of the columns of a result. A query is only analysed for it."""
+    sql = f"DESCRIBE ({asked.text})" if asked.returns_rows_of_a_query else asked.text
+    answer = json.loads(connection.query(sql, "JSONCompact", parameters).bytes())
+    if asked.returns_rows_of_a_query:
+        return [(name, type_name) for name, type_name, *_ in answer["data"]]
+    return [(column["name"], column["type"]) for column in answer["meta"]]
 
 
 def _refused(message: str) -> QueryRefused:

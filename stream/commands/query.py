@@ -111,7 +111,14 @@ def _show(answer: dict) -> None:
             console.rule(f"row {number}", align="left")
             for name, value in zip(names, row, strict=True):
                 console.print(Text(f"{name}: ", "bold"), _cell(value), sep="")
-    console.print(Text(f"{answer['rows']} rows", "dim"))
+    console.print(Text(_summary(answer, console.is_terminal), "dim"))
+
+
+def _summary(answer: dict, with_cost: bool) -> str:
+    if not with_cost or "statistics" not in answer:
+        return f"{answer['rows']} rows"
+    cost = answer["statistics"]
+    return f"{answer['rows']} rows; {cost['rows_read']:,} rows read in {cost['elapsed'] * 1000:.0f} ms"
 
 
 def _cell(value: object) -> Text:

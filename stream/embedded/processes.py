@@ -82,7 +82,7 @@ def registered(home: Path, kind: str, port: int | None = None, metrics: str | No
     try:
         yield name
     finally:
-        _record_path(home, name).unlink(missing_ok=True)
+        forget(home, name)
 
 
 def _name_of_mine(home: Path) -> str | None:
@@ -155,6 +155,11 @@ def stop(home: Path, name: str, process: psutil.Process, timeout_s: float) -> No
         deadline_s = time.monotonic() + patience_s
         while is_alive(process) and time.monotonic() < deadline_s:
             time.sleep(0.05)
+    forget(home, name)
+
+
+def forget(home: Path, name: str) -> None:
+    """Nothing runs as `name` any more, and nobody waits for it."""
     _record_path(home, name).unlink(missing_ok=True)
 
 

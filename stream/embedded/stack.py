@@ -31,6 +31,7 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     up_since_s: float | None = None  # seconds since 1970
     cpu_s: float | None = None
     memory_bytes: int | None = None
+    metrics: str | None = None  # host:port of a worker's /metrics
 
 
 class StackStatus(msgspec.Struct, frozen=True):
@@ -80,22 +81,30 @@ def down(home: Path, progress: Callable[[str], None] = lambda message: None) -> 
                 progress(f"stopping {name}")
                 processes.stop(home, name, process, STOP_TIMEOUT_S)
                 stopped.append(name)
+            processes.forget(home, name)
     return stopped
 
 
 def status(home: Path) -> StackStatus:
     """What runs in `home` and what it takes; OperatorError if there is no stack."""
-    if stack_file.read(home) is None:
-        raise OperatorError(
-            f"There is no stack in {home}.", "run `points up`, or set POINTS_HOME to its folder."
-        )
-    workers = [name for name in processes.names(home) if name not in SERVICES]
     return StackStatus(
         home=str(home),
-        processes=[_process_status(home, name) for name in (*SERVICES, *workers)],
+        processes=process_statuses(home),
         disk_bytes={path.name: _size_bytes(path) for path in sorted(home.iterdir()) if path.is_dir()},
         disk_free_bytes=shutil.disk_usage(home).free,
     )
+
+
+def process_statuses(home: Path) -> list[ProcessStatus]:
+    """The services of the stack in `home`, and the workers that were started with it, ended ones included.
+    Beside real services there are workers only. OperatorError if there is neither."""
+    workers = [name for name in processes.names(home) if name not in SERVICES]
+    services = SERVICES if stack_file.read(home) else ()
+    if not services and not workers:
+        raise OperatorError(
+            f"There is no stack in {home}.", "run `points up`, or set POINTS_HOME to its folder."
+        )
+    return [_process_status(home, name) for name in (*services, *workers)]
 
 
 def _remembered_or_new(home: Path, env: Mapping[str, str]) -> StackFile:
@@ -137,6 +146,7 @@ def _find(home: Path, name: str) -> psutil.Process | None:
 
 def _process_status(home: Path, name: str) -> ProcessStatus:
     process, entry = _find(home, name), processes.read_record(home, name)
+    metrics = entry.metrics if entry else None
     with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
         if process is not None:
             cpu = process.cpu_times()
@@ -148,8 +158,9 @@ def _process_status(home: Path, name: str) -> ProcessStatus:
                 up_since_s=process.create_time(),
                 cpu_s=cpu.user + cpu.system,
                 memory_bytes=process.memory_info().rss,
+                metrics=metrics,
             )
-    return ProcessStatus(name=name, state="down")
+    return ProcessStatus(name=name, state="down", metrics=metrics)
 
 
 def _size_bytes(folder_path: Path) -> int:

@@ -64,6 +64,11 @@ class IntakeMetrics(WorkerMetrics):
             registry=self.registry,
         )
         self._blocks = Counter("points_blocks", "Blocks appended and applied.", registry=self.registry)
+        self._published = Counter(
+            "points_published_blocks",
+            "Blocks whose outcomes and dead letters are on Kafka, repetitions included.",
+            registry=self.registry,
+        )
         self._folded = Counter(
             "points_folded_blocks",
             "Blocks that recovery applied: another worker appended them, or Redis had lost them.",
@@ -176,6 +181,7 @@ class IntakeMetrics(WorkerMetrics):
     def published(self, shard: int, duration_s: float) -> None:
         """A block's outcomes and dead letters are on Kafka."""
         self._step_s.labels("publish").observe(duration_s)
+        self._published.inc()
         if (watch := self.watches.get(shard)) and watch.unpublished_since_ms:
             watch.unpublished_since_ms.popleft()
 

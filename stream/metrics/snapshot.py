@@ -48,8 +48,8 @@ class Snapshot(NamedTuple):
 
 
 def take(addresses: Mapping[str, str | None]) -> Snapshot:
-    """Asks every worker (name -> host:port, None for one that does not run). Never fails: of one that does not
-    answer `up` is 0, as in Prometheus."""
+    """Asks every worker (name -> host:port, None for one that does not run). Never fails: `up` of one that
+    does not answer is 0, as in Prometheus."""
     with ThreadPoolExecutor(max(1, len(addresses))) as threads:
         pages = list(threads.map(_page, addresses.values()))
     samples: dict[str, list[Sample]] = {}

@@ -1,289 +1,177 @@
-"""The endpoint: it answers what reads the archive, and refuses the rest, whoever words it how."""
+"""The embedded endpoint beyond what a ClickHouse server does: who may ask, what is refused, who waits."""
 
-import asyncio
 import base64
-import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from socket import socket
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from http.client import HTTPConnection
+from urllib.parse import urlencode
 
-import aiohttp
 import pytest
-from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sinks.clickhouse.client import chdb_folder
-from sinks.clickhouse.errors import QueryRefused
-from sinks.clickhouse.read_only import ReadOnlyArchive, checked
-from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
-from stream.commands import query as query_command
-from stream.errors import OperatorError
-from stream.query_endpoint import QueryEndpoint
-
-TOKEN = "sesame"
-
-
-@pytest.fixture(scope="module")
-def reader(chdb, chdb_dsn) -> Iterator[ReadOnlyArchive]:
-    chdb.high_water(0)
-    reader = ReadOnlyArchive(chdb_folder(chdb_dsn))
-    yield reader
-    reader.close()
-
-
-@pytest.fixture(scope="module")
-def secret(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("files") / "secret.csv"
-    path.write_text("secret\n")
-    return str(path)
-
-
-@pytest.fixture
-def url() -> str:
-    with closing(socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def serve(reader, url, use):
-    """Runs `use(session)` against a running endpoint."""
-
-    async def main():
-        thread = ThreadPoolExecutor(1)
-        endpoint = QueryEndpoint(url, TOKEN, reader, thread)
-        await endpoint.start()
-        try:
-            async with aiohttp.ClientSession(url) as session:
-                return await use(session)
-        finally:
-            await endpoint.stop()
-            thread.shutdown()
-
-    return asyncio.run(main())
-
+from sinks.clickhouse.read_only import Answer, ReadOnlyArchive
+from stream import query_endpoint
+from tests.archive.query.serving import TOKEN, serving
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+Ask = Callable[..., tuple[int, dict[str, str], str]]
 
 
-def test_reading_with_formats_and_parameters(reader, url):
-    async def use(session):
-        arguments = {"query": "SELECT {a:UInt8} + 1 AS x", "param_a": "41", "default_format": "JSON"}
-        async with session.get("/", params=arguments, headers=BEARER) as response:
-            assert response.content_type == "application/json"
-            assert (await response.json())["data"] == [{"x": 42}]
-        async with session.post(
-            "/", data="SELECT 'é' AS x -- ;\nFORMAT CSVWithNames;", headers=BEARER
-        ) as response:
-            assert await response.text() == '"x"\n"é"\n'
-            assert response.headers["X-ClickHouse-Format"] == "CSVWithNames"
-        async with session.post(
-            "/", params={"query": "SELECT 1"}, data=" UNION ALL SELECT 1", headers=BEARER
-        ) as r:
-            assert await r.text() == "1\n1\n"
-        async with session.get("/", headers=BEARER) as response:
-            assert await response.text() == "Ok.\n"
+def asking(host: str, port: int) -> Ask:
+    """Requests to an endpoint: status, headers and text of the answer."""
 
-    serve(reader, url, use)
+    def ask(
+        body: bytes | str | None = None,
+        headers: dict | None = None,
+        method: str = "POST",
+        path="/",
+        **url: object,
+    ) -> tuple[int, dict[str, str], str]:
+        connection = HTTPConnection(host, port, timeout=30)
+        connection.request(method, f"{path}?{urlencode(url)}", body, BEARER if headers is None else headers)
+        try:
+            response = connection.getresponse()
+            return response.status, dict(response.headers), response.read().decode()
+        finally:
+            connection.close()
 
-
-def test_the_token_is_required_in_one_of_the_ways_of_clickhouse_clients(reader, url):
-    basic = base64.b64encode(f"any:{TOKEN}".encode()).decode()
-    right = [
-        {"headers": BEARER},
-        {"headers": {"X-ClickHouse-Key": TOKEN}},
-        {"headers": {"Authorization": f"Basic {basic}"}},
-        {"params": {"password": TOKEN}},
-    ]
-    wrong = [
-        {},
-        {"headers": {"Authorization": "Bearer other"}},
-        {"headers": {"Authorization": "Basic %%"}},
-        {"headers": {"X-ClickHouse-Key": ""}},
-        {"params": {"password": TOKEN + "x"}},
-    ]
-
-    async def use(session):
-        async with session.get("/ping") as response:
-            assert (response.status, await response.text()) == (200, "Ok.\n")
-        for arguments in right:
-            async with session.post("/", data="SELECT 1", **arguments) as response:
-                assert response.status == 200, arguments
-        for arguments in wrong:
-            async with session.post("/", data="SELECT 1", **arguments) as response:
-                assert response.status == 401, arguments
-                assert response.headers["X-ClickHouse-Exception-Code"] == "516"
-
-    serve(reader, url, use)
+    return ask
 
 
-def test_errors_are_those_of_clickhouse(reader, url):
-    cases = {
-        "SELEC 1": (403, "164"),
-        "SELECT 1 +": (400, "62"),
-        "SELECT * FROM nothing": (404, "60"),
-        "SELECT nothing FROM entries": (400, "47"),
-        "SELECT sum(number) FROM numbers(1000000000000) SETTINGS max_execution_time = 0": (403, "164"),
-        "SELECT number FROM numbers(2000000)": (400, "396"),
-        "SELECT 1; SELECT 2": (400, "62"),
-    }
-
-    async def use(session):
-        for sql, (status, code) in cases.items():
-            async with session.post("/", data=sql, headers=BEARER) as response:
-                text = await response.text()
-                assert (response.status, response.headers["X-ClickHouse-Exception-Code"]) == (status, code), (
-                    text
-                )
-                assert text.startswith(f"Code: {code}. DB::Exception: ")
-        async with session.post("/", data="SELECT 1", headers=BEARER) as response:
-            assert await response.text() == "1\n"
-        async with session.put("/", data="SELECT 1", headers=BEARER) as response:
-            assert response.status == 405
-
-    serve(reader, url, use)
+@pytest.fixture(scope="module")
+def ask(chdb, chdb_dsn) -> Iterator[Ask]:
+    chdb.high_water(0)
+    with serving(ReadOnlyArchive(chdb_folder(chdb_dsn))) as endpoint:
+        yield asking(endpoint.host, endpoint.port)
 
 
-def test_a_query_is_ended_in_time_and_leaves_nothing_to_the_next(reader, url, monkeypatch):
-    monkeypatch.setattr("sinks.clickhouse.read_only._LIMITS", {"max_execution_time": 0.2, "readonly": 1})
-    reader.close()
-
-    async def use(session):
-        slow = "SELECT sum(number) AS slow FROM numbers(1000000000000) FORMAT JSONCompact"
-        async with session.post("/", data=slow, headers=BEARER) as response:
-            assert response.status == 408
-        async with session.post("/", data="SELECT 7 FORMAT TSVWithNames", headers=BEARER) as response:
-            assert await response.text() == "7\n7\n"
-
-    serve(reader, url, use)
-    reader.close()
+def basic(credentials: bytes) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(credentials).decode()}
 
 
-WRITES = [
-    "INSERT INTO ledger_rows (shard) VALUES (1)",
-    "CREATE TABLE t (a Int8) ENGINE = Memory",
-    "DROP VIEW entries",
-    "ALTER TABLE ledger_rows DELETE WHERE 1",
-    "TRUNCATE TABLE ledger_rows",
-    "OPTIMIZE TABLE ledger_rows",
-    "SET readonly = 0",
-    "SYSTEM SHUTDOWN",
-    "KILL QUERY WHERE 1",
-    "ATTACH TABLE t FROM '/tmp' (a Int8) ENGINE = File(CSV)",
-    "BACKUP TABLE ledger_rows TO File('/tmp/b')",
-    "/* SELECT */ DROP TABLE ledger_rows",
-    "(SELECT 1)",
-    "",
-]
+@pytest.mark.parametrize(
+    ("headers", "url"),
+    [
+        (BEARER, {}),
+        ({"X-ClickHouse-Key": TOKEN}, {}),
+        ({"X-ClickHouse-User": "anybody", "X-ClickHouse-Key": TOKEN}, {}),
+        (basic(b"anybody:" + TOKEN.encode()), {}),
+        ({}, {"user": "anybody", "password": TOKEN}),
+    ],
+)
+def test_the_token_is_taken_in_each_way_of_clickhouse_clients(ask, headers, url):
+    assert ask("SELECT 1", headers, **url)[::2] == (200, "1\n")
 
 
-@pytest.mark.parametrize("sql", WRITES)
-def test_writing_is_refused_before_the_engine_and_by_it(reader, chdb_dsn, sql):
-    with pytest.raises(QueryRefused):
-        reader.query(sql, "TSV", {})
-    if sql not in ("", "(SELECT 1)") and not sql.startswith(("KILL", "SET", "SYSTEM")):
-        connection = reader._open()
-        with pytest.raises(Exception, match=r"READONLY|INVALID_CONFIG"):
-            connection.query(sql, "TSV")
-        reader.close()
+@pytest.mark.parametrize(
+    ("headers", "url", "status", "code"),
+    [
+        ({}, {}, 401, "194"),
+        ({"X-ClickHouse-Key": ""}, {}, 401, "194"),
+        ({"Authorization": "Bearer other"}, {}, 403, "516"),
+        ({"Authorization": "Basic %%"}, {}, 401, "194"),
+        ({"Authorization": "Basic \xe9"}, {}, 403, "516"),
+        (basic(b"\xff:\xff"), {}, 403, "516"),
+        ({"X-ClickHouse-Key": "s\xe9same"}, {}, 403, "516"),
+        ({}, {"password": TOKEN + "x"}, 403, "516"),
+    ],
+)
+def test_nothing_is_answered_without_the_token(ask, headers, url, status, code):
+    for method in ("GET", "POST"):
+        given, answered, text = ask("SELECT 1", headers, method, **url)
+        assert (given, answered["X-ClickHouse-Exception-Code"]) == (status, code)
+        assert text.startswith(f"Code: {code}. DB::Exception: ")
 
 
-OUTSIDE = [
-    "SELECT * FROM file('{file}')",
-    "SELECT file('{file}')",
-    "SELECT `file`('{file}')",
-    "SELECT \"file\" ('{file}')",
-    "SELECT \"fi\\x6ce\"('{file}')",
-    "SELECT file/* */ ('{file}')",
-    "SELECT FILE('{file}')",
-    "SELECT arrayMap(file, ['{file}'])",
-    "SELECT * APPLY(file) FROM (SELECT '{file}')",
-    "SELECT arrayMap({{f:Identifier}}, ['{file}'])",
-    "SELECT * FROM \"file\"('{file}')",
-    "DESCRIBE file('{file}')",
-    "DESCRIBE TABLE url('http://127.0.0.1:1/')",
-    "EXPLAIN SELECT * FROM file('{file}')",
-    "WITH (SELECT file('{file}')) AS x SELECT x",
-    "SELECT * FROM url('http://127.0.0.1:1/x', CSV, 'a String')",
-    "SELECT * FROM s3('http://127.0.0.1:1/x/y')",
-    "SELECT * FROM remote('127.0.0.1:9000', system.one)",
-    "SELECT * FROM executable('id', TSV, 'a String')",
-    "SELECT * FROM Python(secret)",
-    "SELECT * FROM fileCluster('c', '{file}')",
-    "SELECT * FROM sqlite('{file}', 't')",
-    "SELECT * FROM eval('SELECT 1')",
-    "SELECT aiGenerate('x')",
-    "SELECT 1 INTO OUTFILE '{file}.out'",
-    "SELECT 1 INTO\n/**/outfile '{file}.out'",
-    "SELECT $$file$$",
-    "SELECT “file”",
-]
+def test_what_needs_no_token_tells_nothing(ask):
+    assert ask(None, {}, "GET", "/ping")[::2] == (200, "Ok.\n")
+    assert ask(None, {}, "HEAD", "/ping")[0] == 200
+    assert ask(None, {}, "GET", "/play")[0] == 404
+    status, headers, _ = ask(None, {"Origin": "http://elsewhere"}, "OPTIONS")
+    assert (status, headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
+    assert "Access-Control-Allow-Origin" not in headers
+    assert ask("SELECT 1", method="PUT")[0] == 405
+    assert ask(None, BEARER, "GET")[::2] == (200, "Ok.\n")
 
 
-@pytest.mark.parametrize("sql", OUTSIDE)
-def test_nothing_outside_the_archive_is_reached(reader, secret, tmp_path, sql):
-    with pytest.raises(QueryRefused) as refused:
-        reader.query(sql.format(file=secret), "TSV", {"f": "file"})
-    assert refused.value.code in (62, 497)
+FORM = {**BEARER, "Content-Type": "multipart/form-data; boundary=line"}
+TABLE = """--line\r\nContent-Disposition: form-data; name="t"; filename="t"\r\n\r\n1\r\n--line--\r\n"""
+REFUSED = {
+    "an external table": ({"query": "SELECT * FROM t", "t_structure": "a Int8"}, TABLE, FORM, 48),
+    "a setting in a form": ({"query": "SELECT 1"}, TABLE.replace('; filename="t"', ""), FORM, 48),
+    "a form that is none": ({}, "SELECT 1", FORM, 36),
+    "ClickHouse's own compression": ({"compress": 1}, "SELECT 1", BEARER, 48),
+    "a body in it": ({"decompress": 1}, "SELECT 1", BEARER, 48),
+    "an unknown encoding": ({}, "SELECT 1", {**BEARER, "Content-Encoding": "br"}, 48),
+    "another encoding than it says": ({}, "SELECT 1", {**BEARER, "Content-Encoding": "zstd"}, 36),
+    "a body that is no text": ({}, b"SELECT '\xff'", BEARER, 36),
+    "data behind an INSERT": ({}, b"INSERT INTO ledger_rows FORMAT Native\n\xff\x00", BEARER, 164),
+    "an INSERT in the URL": ({"query": "INSERT INTO ledger_rows FORMAT TSV"}, "1", BEARER, 164),
+    "a second header": ({"query_id": "a\r\nX-Other: b"}, "SELECT 1", BEARER, 36),
+    "a switch that is none": ({"enable_http_compression": "yes"}, "SELECT 1", BEARER, 36),
+    "a very old client": ({"client_protocol_version": 54000}, "SELECT 1", BEARER, 36),
+    "other settings": ({"max_threads": 8}, "SELECT 1", BEARER, 164),
+    "other formats": ({"default_format": "dataframe"}, "SELECT 1", BEARER, 73),
+    "too long a query": ({}, "SELECT 1 -- " + "x" * 262_144, BEARER, 223),
+}
 
 
-def test_words_of_refused_functions_may_stand_in_texts_and_columns(reader):
-    sql = """SELECT 'file(x) ; INTO OUTFILE' AS "url", 1 AS remote /* file('x') */ -- url('x')
-        , concat('a', 'b''c\\'')"""
-    assert reader.query(sql, "TSV", {}).body == b"file(x) ; INTO OUTFILE\t1\tab\\'c\\'\n"
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_in_the_words_of_clickhouse(ask, what):
+    url, body, headers, code = REFUSED[what]
+    status, answered, text = ask(body, headers, **url)
+    assert (status >= 400, answered["X-ClickHouse-Exception-Code"]) == (True, str(code)), text
+    assert text.startswith(f"Code: {code}. DB::Exception: ")
+    assert "X-Other" not in answered
 
 
-@given(st.text(st.sampled_from("ab'\"`\\ -/*#!;$(){}\n\u00e9\u2019x1,")))
-@settings(max_examples=400, deadline=None)
-def test_any_text_is_refused_or_handed_on_as_it_was_read(sql):
-    try:
-        tokens = checked("SELECT " + sql, set())
-    except QueryRefused:
-        return
-    text = "".join(token.text for token in tokens)
-    assert [t for t in checked(text, set()) if t.kind != "space"] == [t for t in tokens if t.kind != "space"]
+def test_a_small_body_that_is_a_gigabyte_costs_nothing(ask):
+    zeros = gzip.compress(bytes(1 << 20), compresslevel=9)
+    bomb = zeros * (250_000 // len(zeros))
+    assert len(bomb) * 1000 > 200 << 20
+    started_s = time.process_time()
+    assert ask(bomb, {**BEARER, "Content-Encoding": "gzip"})[1]["X-ClickHouse-Exception-Code"] == "36"
+    assert time.process_time() - started_s < 0.5
+    part = '--line\r\nContent-Disposition: form-data; name="query"\r\nContent-Encoding: gzip\r\n\r\n'
+    assert ask(part.encode() + bomb + b"\r\n--line--\r\n", FORM)[0] in (400, 413)
 
 
-class Stack:
-    """What `points query` needs of the settings."""
-
-    clickhouse_dsn = "chdb:///nowhere"
-
-    def __init__(self, url: str, token: str = TOKEN) -> None:
-        self.query_url, self.query_token = url, token
+def test_a_session_may_be_named_and_holds_nothing(ask):
+    for _ in range(2):
+        assert ask("SELECT 1", session_id="mine", session_timeout=60, session_check=1)[2] == "1\n"
 
 
-def test_points_query(reader, url, monkeypatch, chdb, chains, shard):
-    blocks = chains.chain(shard, [(2, 0)])
-    chdb.append(Run(shard, tuple(LedgerBlock(b, b.meta.seq) for b in blocks)), NOTHING)
-    monkeypatch.setattr(query_command, "load", lambda: Stack(url))
+def test_a_query_is_ended_in_time_and_leaves_nothing_to_the_next(ask):
+    slow = "SELECT sum(number) AS slow FROM numbers(1000000000000) FORMAT JSONCompact"
+    assert ask(slow, max_execution_time=0.2)[0] == 408
+    assert ask("SELECT 7 FORMAT TSVWithNames")[2] == "7\n7\n"
 
-    def run(*arguments):
-        return CliRunner().invoke(query_command.query, arguments)
 
-    async def use(session):
-        ask = f"SELECT seq, row, verdict, '碳积分' AS x FROM entries WHERE shard = {shard} ORDER BY seq, row"
-        table = await asyncio.to_thread(run, ask)
-        assert table.exit_code == 0, table.exception
-        lines = table.output.splitlines()
-        assert [cell.strip() for cell in lines[5].strip("│").split("│")] == ["1", "1", "credited", "碳积分"]
-        assert lines[-1] == "3 rows"
-        rows = json.loads((await asyncio.to_thread(run, ask, "--json")).output)
-        assert rows[2] == {"seq": 1, "row": 1, "verdict": "credited", "x": "碳积分"}
-        assert (await asyncio.to_thread(run, ask + " FORMAT CSV")).output.splitlines()[
-            0
-        ] == '0,0,"genesis","碳积分"'
-        wide = await asyncio.to_thread(run, f"SELECT * FROM entries WHERE shard = {shard} LIMIT 1")
-        assert "genesis" in wide.output
-        steering = await asyncio.to_thread(run, "SELECT 'a\\x1b[2Jb' AS x")
-        assert "a\\u001b[2Jb" in steering.output
-        error = (await asyncio.to_thread(run, "SELECT * FROM nothing")).exception
-        assert isinstance(error, OperatorError)
-        assert "UNKNOWN_TABLE" in error.message
-        assert "SHOW TABLES" in error.todo
+class Held(ReadOnlyArchive):
+    """Answers once it is told to."""
 
-    serve(reader, url, use)
-    error = run("SELECT 1").exception
-    assert isinstance(error, OperatorError)
-    assert error.todo == "start it with: points worker archive."
+    def __init__(self) -> None:
+        self.asked, self.told = threading.Semaphore(0), threading.Event()
+
+    def answer(self, question) -> Answer:
+        self.asked.release()
+        assert self.told.wait(30)
+        return Answer(b"1\n", "TSV", "text/plain", "UTC", 1, 1, 1, 0.0)
+
+    def close(self) -> None:
+        """Has no handle."""
+
+
+def test_beyond_a_few_that_wait_clients_are_told_to_come_again(monkeypatch):
+    monkeypatch.setattr(query_endpoint, "WAITING_MAX", 2)
+    archive = Held()
+    with serving(archive) as endpoint, ThreadPoolExecutor(3) as clients:
+        asks = [clients.submit(asking(endpoint.host, endpoint.port), "SELECT 1") for _ in range(3)]
+        first = next(as_completed(asks))
+        status, headers, _ = first.result()
+        assert (status, headers["X-ClickHouse-Exception-Code"]) == (429, "202")
+        archive.told.set()
+        assert sorted(ask.result()[0] for ask in asks) == [200, 200, 429]

@@ -46,6 +46,8 @@ def test_a_slice_with_both_workers_killed_is_reconciled_on_one_page(slice_file, 
         "kill -9 of the intake worker",
         "kill -9 of the archive worker",
         "One card's story",
+        "Metro trips that ridecode reports, too",
+        "at once",
         "reports/s",
         "2026-09-30",
         f"export POINTS_HOME={tmp_path}/home",
@@ -64,3 +66,4 @@ def test_a_file_with_one_behaviour(tmp_path):
     result = json.loads(run.stdout)
     assert result["reconciled"] is True
     assert (result["behaviours"], result["points_milli_by_expiry"]) == (1, {"2026-09-30": 2 * 134_500})
+    assert (result["trips_of_two_apps"], result["races"]) == ([], {"claim": 0, "cap": 0})

@@ -3,7 +3,7 @@
 import pytest
 
 from loadtest.demo.distance import bus_distance_m, metro_distance_m
-from loadtest.demo.oracle import distance_of
+from loadtest.demo.oracle.taps import distance_of
 
 METRO_KM = {200: 1, 300: 4, 400: 8, 500: 12, 600: 18, 700: 24, 800: 32, 900: 40, 1000: 48, 1100: 56, 1200: 64}
 METRO_KM |= {1300: 72, 1400: 80, 1500: 88, 1600: 96, 2400: 160, 2800: 192}

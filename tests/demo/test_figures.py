@@ -59,17 +59,23 @@ def test_a_difference_says_what_each_account_says():
     assert out.getvalue().count("person aaaa") == 5
 
 
+DAY = 739_136
 RACE = {
-    "records": 3,
+    "records": 4,
     "verdicts": [["bus", "credited", 1]],
-    "reduction_mg": {"bus": 134_500, "metro": 1_123_200},
+    "reduction_mg": {"bus": 134_500},
     "points_milli": {"bus": 134_500},
     "persons": {"a" * 32: {"2026-09-30": 1_000_000}},
     "races": [
         {
             "uid": "a" * 32,
-            "room_milli": 1_000_000,
-            "reports": [["metro", "m", 1_123_200], ["bus", "b", 134_500]],
+            "over": ["claim", "cap"],
+            "room_milli": [[DAY, 1_000_000]],
+            "reports": [
+                ["metro", "m", "trip", DAY, 1_123_200, True],
+                ["bus", "b", "ride", DAY, 134_500, True],
+                ["ridecode", "r", "trip", DAY, 1_123_200, True],
+            ],
         }
     ],
 }
@@ -79,15 +85,38 @@ def outcome(app, report_id, row, verdict="credited"):
     return Outcome(app, (0, 7, row), verdict, "", report_id, "a" * 32, 0, 0, 0, "")
 
 
-def test_the_first_in_the_ledger_gets_what_is_left_of_the_cap():
-    bus_first = settled(RACE, [outcome("bus", "b", 1), outcome("metro", "m", 2), outcome("bus", "x", 0)])
-    assert bus_first.verdicts == {("bus", "credited"): 2, ("metro", "credited_in_part"): 1}
-    assert bus_first.points_milli == {"bus": 2 * 134_500, "metro": 865_500}
-    metro_first = settled(RACE, [outcome("bus", "b", 3), outcome("metro", "m", 2)])
-    assert metro_first.verdicts == Counter(
-        {("bus", "credited"): 1, ("bus", "cap_reached"): 1, ("metro", "credited_in_part"): 1}
+def test_the_first_in_the_ledger_has_the_trip_and_what_is_left_of_the_cap():
+    arrivals = [
+        outcome("bus", "b", 1),
+        outcome("metro", "m", 2),
+        outcome("ridecode", "r", 3, "already_claimed"),
+    ]
+    bus_first = settled(RACE, [*arrivals, outcome("bus", "x", 0)])
+    assert bus_first.verdicts == {
+        ("bus", "credited"): 2,
+        ("metro", "credited_in_part"): 1,
+        ("ridecode", "already_claimed"): 1,
+    }
+    assert bus_first.points_milli == Counter(bus=2 * 134_500, metro=865_500)
+    assert bus_first.reduction_mg == Counter(bus=2 * 134_500, metro=1_123_200)
+    ridecode_first = settled(
+        RACE,
+        [outcome("bus", "b", 3), outcome("metro", "m", 2, "already_claimed"), outcome("ridecode", "r", 1)],
     )
-    assert metro_first.lots == RACE["persons"]
+    assert ridecode_first.verdicts == {
+        ("bus", "credited"): 1,
+        ("bus", "cap_reached"): 1,
+        ("metro", "already_claimed"): 1,
+        ("ridecode", "credited_in_part"): 1,
+    }
+    assert ridecode_first.reduction_mg == Counter(bus=2 * 134_500, ridecode=1_123_200)
+    assert ridecode_first.lots == RACE["persons"]
+
+
+def test_only_the_order_is_taken_from_the_outcomes():
+    """Two credits for one trip are not believed: they show as a difference."""
+    outcomes = [outcome("metro", "m", 1), outcome("ridecode", "r", 2), outcome("bus", "b", 3)]
+    assert settled(RACE, outcomes).verdicts["ridecode", "already_claimed"] == 1
 
 
 def test_a_repetition_is_not_taken_for_the_arrival():
@@ -98,4 +127,4 @@ def test_a_repetition_is_not_taken_for_the_arrival():
 def test_amounts_are_shown_exactly():
     assert (points(1_234_567), points(0), points(46_800)) == ("1,234.567", "0.000", "46.800")
     assert tonnes(26_242_444_800) == "26.242445"
-    assert short("20240907-14a3ed2f00112233") == "20240907-14a3e…"
+    assert short("20240907-14a3ed2f00112233") == "20240907-14…"

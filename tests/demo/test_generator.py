@@ -9,6 +9,7 @@ import pytest
 
 from loadtest.demo.generator import HONEST, Manifest, saturday_of
 from loadtest.demo.reports import behaviours_of, saturdays, simulated_clock
+from loadtest.demo.ridecode import Way
 from loadtest.demo.taps import PACKAGED, read_taps
 from schemas.codec import Refusal, read_report
 from schemas.shards import shards_of
@@ -44,7 +45,7 @@ def two_saturdays(behaviours):
 
 
 def records_of(saturdays_sent):
-    return list(itertools.chain.from_iterable(s.records[app] for s in saturdays_sent for app in s.records))
+    return list(itertools.chain.from_iterable(sent for s in saturdays_sent for sent in s.rounds))
 
 
 def test_six_saturdays_across_a_month_end():
@@ -65,16 +66,15 @@ def test_every_kind_occurs_and_reads_as_it_should(two_saturdays):
         counts[record.kind] += 1
         assert (read.verdict if isinstance(read, Refusal) else None) == READ_AS.get(record.kind), record.kind
     assert counts.keys() >= READ_AS.keys() | {"misrouted", "household", "kept_back", "sent_again_later"}
-    assert counts[HONEST] > 0.95 * counts.total()
+    assert counts[HONEST] > 0.9 * counts.total()
 
 
 def test_what_is_sent_again_is_the_same_bytes_later_in_the_same_apps_order(two_saturdays):
     for saturday in two_saturdays:
-        for records in saturday.records.values():
-            sent = set()
-            for record in records:
-                assert record.kind != "sent_again" or record.value in sent
-                sent.add(record.value)
+        sent = set()
+        for record in records_of([saturday]):
+            assert record.kind != "sent_again" or (record.app, record.value) in sent
+            sent.add((record.app, record.value))
 
 
 def test_what_is_sent_again_a_week_later_was_sent(two_saturdays):
@@ -92,6 +92,57 @@ def test_misrouted_records_name_a_wrong_partition(two_saturdays):
             assert record.partition is None
 
 
+def trip_of(record):
+    return record.uid, json.loads(record.value)["source_txn"]
+
+
+def test_ridecode_reports_one_metro_trip_of_eight_half_of_them_at_once_with_metro(behaviours, two_saturdays):
+    by_way = Counter(r.kind for r in records_of(two_saturdays) if r.app == "ridecode")
+    trips = 2 * sum(b.app == "metro" for b in behaviours)
+    assert by_way.keys() == set(Way)
+    assert by_way.total() == pytest.approx(trips / 8, rel=0.1)
+    assert by_way[Way.AT_ONCE] == pytest.approx(by_way.total() / 2, rel=0.1)
+    assert by_way[Way.BEFORE] == pytest.approx(by_way.total() / 8, rel=0.25)
+
+
+def test_who_is_second_sends_in_the_second_round_and_who_races_in_the_same(two_saturdays):
+    """So that everything but the races is the same in every run."""
+    rounds_of = {Way.AFTER: (1, 0), Way.BEFORE: (0, 1), Way.AT_ONCE: (0, 0)}
+    met = Counter()
+    for saturday in two_saturdays:
+        metro = {
+            trip_of(r): number
+            for number, sent in enumerate(saturday.rounds)
+            for r in sent
+            if (r.app, r.kind) == ("metro", HONEST)
+        }
+        for number, sent in enumerate(saturday.rounds):
+            for record in sent:
+                if record.app == "ridecode" and trip_of(record) in metro:
+                    assert (number, metro[trip_of(record)]) == rounds_of[record.kind]
+                    met[record.kind] += 1
+    assert min(met[way] for way in Way) > 200
+
+
+def test_what_both_apps_say_of_a_trip_differs_in_the_id_only(two_saturdays):
+    metro = {trip_of(r): json.loads(r.value) for r in records_of(two_saturdays[:1]) if r.kind == HONEST}
+    compared = 0
+    for record in records_of(two_saturdays[:1]):
+        if record.app == "ridecode" and (theirs := metro.get(trip_of(record))):
+            ours = json.loads(record.value)
+            assert {name for name in ours if ours[name] != theirs[name]} == {"report_id"}
+            compared += 1
+    assert compared > 1000
+
+
+def test_a_households_trip_is_no_race(two_saturdays):
+    """Its worth depends on which app is first, so that the person's sum could not be predicted."""
+    households = {trip_of(r) for r in records_of(two_saturdays) if r.kind == "household"}
+    raced = {trip_of(r) for r in records_of(two_saturdays) if r.kind == Way.AT_ONCE}
+    assert len(households) > 50
+    assert not households & raced
+
+
 def test_one_shard_has_no_wrong_partition(behaviours):
     saturday = saturday_of(behaviours[:2000], saturdays()[0], 1, is_first=True, is_last=True)
     assert all(record.partition is None for record in records_of([saturday]))
@@ -101,7 +152,7 @@ def test_reports_are_not_in_the_future(behaviours, two_saturdays):
     assert simulated_clock(saturdays()[0], behaviours).isoformat() == "2024-09-07T12:00:00+08:00"
     for saturday in two_saturdays:
         for record in records_of([saturday]):
-            if record.kind == HONEST:
+            if record.kind in (HONEST, *Way):
                 occurred_at = json.loads(record.value)["occurred_at"]
                 assert dt.datetime.fromisoformat(occurred_at) < saturday.clock
 
@@ -117,6 +168,7 @@ def test_the_manifest_says_what_was_sent(tmp_path, two_saturdays):
     manifest.add(two_saturdays[0])
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text("utf-8").splitlines()]
     assert [line["kind"] for line in lines[:2]] == ["run", "clock"]
-    sent = records_of(two_saturdays[:1])
-    assert [line["value"].encode() for line in lines[2:]] == [record.value for record in sent]
+    first, second = two_saturdays[0].rounds
+    told = [line.get("value", line["kind"]).encode() for line in lines[2:]]
+    assert told == [*(r.value for r in first), b"answered", *(r.value for r in second)]
     assert lines[2].keys() == {"kind", "saturday", "app", "line", "uid", "partition", "value"}

@@ -10,7 +10,7 @@ from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
 
 METHODOLOGY = {"metro": "SZ-METRO", "bus": "SZ-BUS-BEV", "ridecode": "SZ-METRO"}
-PERSONS = 2_000
+PERSONS = 40_000
 
 
 def send_mixed(producer: Producer, app: str, first: int, count: int) -> None:

@@ -1,0 +1,19 @@
+"""A client for apps: hand a behaviour over and forget it; it is sent, retried and answered, whatever dies.
+
+Start with `AppClient`. It stands on schemas alone and needs nothing of the platform's own programs.
+"""
+
+from sinks.app_client.client import AppClient, AsyncAppClient
+from sinks.app_client.errors import ClientError, IdTakenError, OutboxFullError, Refused
+from sinks.app_client.standing import Answer, Standing
+
+__all__ = [
+    "Answer",
+    "AppClient",
+    "AsyncAppClient",
+    "ClientError",
+    "IdTakenError",
+    "OutboxFullError",
+    "Refused",
+    "Standing",
+]

@@ -1,0 +1,157 @@
+"""Between the outbox and Kafka: one thread that sends what is due and follows the outcomes.
+
+Everything that goes wrong ends the session, and the next one begins as after a crash: from the file.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from schemas.topics import intake_topic, outcomes_topic
+from sinks.app_client.errors import ClientError
+from sinks.app_client.outbox import Arrived, Outbox
+from sinks.app_client.records import Record
+from sinks.app_client.standing import decode_outcome
+
+log = logging.getLogger("points.app_client")
+SEND_MAX = (
+    1_000  # in flight at once; a file of 1,000 records is written in 10 ms, for which `report` may wait
+)
+FOLLOW_MAX = 1_000
+POLL_S = 0.05  # how long a record that is handed over may wait for the thread to look
+CONNECT_TIMEOUT_S = 2.0
+DELIVERY_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 5.0  # for what is in flight when the client is closed
+BACKOFF_MAX_S = 30.0
+
+
+class Courier(threading.Thread):
+    """Runs until `stop`. `told` gets the outbox's answers after each step; `trouble` says what stands in the
+    way, '' if nothing does."""
+
+    def __init__(self, app: str, kafka: dict[str, Any], outbox: Outbox, tell: Callable[[], None]) -> None:
+        super().__init__(name=f"points-{app}", daemon=True)
+        self._intake, self._outcomes = intake_topic(app), outcomes_topic(app)
+        self._kafka = kafka | {"error_cb": self._on_error, "logger": log}
+        self._group = f"{kafka['sasl.username']}.client"  # only a name: offsets are kept in the outbox
+        self._outbox, self._tell = outbox, tell
+        self._stopping = threading.Event()
+        self._failures = 0
+        self.trouble = ""
+
+    def stop(self) -> None:
+        """Ends the thread within some seconds; what is not sent stays in the outbox."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """One session after another, with growing pauses between those that fail."""
+        while not self._stopping.is_set():
+            try:
+                self._session()
+            except Exception as error:
+                known = isinstance(error, KafkaException | ClientError)
+                self.trouble = str(error) if known else type(error).__name__
+                log.warning("cannot go on now: %s", self.trouble, exc_info=None if known else error)
+                self._stopping.wait(min(2.0**self._failures, BACKOFF_MAX_S))
+                self._failures += 1
+
+    def _session(self) -> None:
+        consumer = Consumer(
+            self._kafka
+            | {"group.id": self._group, "enable.auto.commit": False, "auto.offset.reset": "error"}
+            | {"enable.auto.offset.store": False}
+        )
+        producer = Producer(
+            self._kafka
+            | {"partitioner": "murmur2_random", "acks": "all", "enable.idempotence": True}
+            | {"message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1_000), "compression.type": "lz4"}
+        )
+        try:
+            starts = self._outbox.begin_session(self._bounds(consumer), _now_ms())
+            consumer.assign([TopicPartition(self._outcomes, *start) for start in starts.items()])
+            self._failures, self.trouble = 0, ""
+            self._tell()
+            while not self._stopping.is_set():
+                if self._send(producer) + self._follow(consumer):
+                    self._tell()
+        finally:
+            consumer.close()
+            producer.purge()  # what was still in flight is in doubt now: this session shall not send it later
+            producer.flush(1)
+
+    def _bounds(self, consumer: Consumer) -> dict[int, tuple[int, int]]:
+        """Where each partition of the outcomes begins and ends."""
+        topic = consumer.list_topics(self._outcomes, timeout=CONNECT_TIMEOUT_S).topics[self._outcomes]
+        if topic.error:
+            raise KafkaException(topic.error)
+        return {
+            number: consumer.get_watermark_offsets(
+                TopicPartition(self._outcomes, number), timeout=CONNECT_TIMEOUT_S, cached=False
+            )
+            for number in topic.partitions
+        }
+
+    def _send(self, producer: Producer) -> int:
+        """Sends what is due, and waits until the broker has told what became of each."""
+        batch = self._outbox.take_due(_now_ms(), SEND_MAX)
+        if not batch:
+            return 0
+        delivered: list[tuple[int, int, str]] = []
+        failed: list[str] = []
+
+        def settled(record: Record, error: KafkaError | None, message: Message) -> None:
+            if error:
+                self.trouble = error.str()
+                failed.append(record.report_id)
+            else:
+                delivered.append((message.partition(), message.offset(), record.report_id))
+
+        for record in batch:
+            producer.produce(self._intake, record.value, record.uid, on_delivery=partial(settled, record))
+        end_s = None
+        while len(delivered) + len(failed) < len(batch):
+            producer.poll(POLL_S)
+            if self._stopping.is_set():
+                end_s = end_s or time.monotonic() + CLOSE_TIMEOUT_S
+                if time.monotonic() > end_s:
+                    break  # the rest stays in flight, and so in doubt
+        if delivered:
+            self.trouble = ""
+        self._outbox.end_flight(delivered, failed, _now_ms())
+        return len(batch)
+
+    def _follow(self, consumer: Consumer) -> int:
+        """Applies the outcomes that are there; waits a moment for the first."""
+        messages = consumer.consume(1, POLL_S)
+        if not messages:
+            return 0
+        messages += consumer.consume(FOLLOW_MAX - 1, 0)
+        if errors := [message.error() for message in messages if message.error()]:
+            raise KafkaException(errors[0])
+        self._outbox.follow([_arrived(message) for message in messages], _now_ms())
+        self.trouble = ""
+        return len(messages)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self.trouble = error.str()
+
+
+def _arrived(message: Message) -> Arrived:
+    try:
+        outcome = decode_outcome(message.value())
+    except msgspec.DecodeError as error:
+        raise ClientError("an outcome is of a form that this client does not know: update it") from error
+    return Arrived(
+        message.partition(), message.offset(), (message.key() or b"").decode(), outcome, message.value()
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,87 @@
+"""A real `Intake` over the model's world of one shard; the transport's side is played here."""
+
+import asyncio
+
+from faust.types.tuples import TP
+from prometheus_client import generate_latest
+
+from schemas.verdicts import CODES
+from stream.intake import Intake
+from stream.metrics.intake import IntakeMetrics
+from stream.metrics.intake_state import label_of
+from stream.metrics.snapshot import Snapshot, read
+from stream.metrics.worker import WorkerMetrics
+from stream.recovery import Expected
+from stream.transport import Batch
+from tests.making import APPS, SHARDS, SOURCES, arrived, rules
+from tests.model.driver import Faulty, World
+
+
+def scraped(metrics: WorkerMetrics, *names: str) -> Snapshot:
+    """What a scrape would find now; of these metrics only, if there are names."""
+    registry = metrics.registry.restricted_registry(names) if names else metrics.registry
+    samples: dict = {}
+    for name, sample in read(generate_latest(registry).decode(), "intake"):
+        samples.setdefault(name, []).append(sample)
+    return Snapshot(0.0, samples)
+
+
+class Transport:
+    """What `Intake` knows of its consumer."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.placed: dict[TP, int] = {}
+
+    async def seek_to(self, positions: dict[TP, int]) -> None:
+        self.placed |= positions
+
+    async def end_of(self, tp: TP) -> int:
+        return len(self._world.sources[tp.topic])
+
+    async def subscribe_to(self, topics: list[str]) -> None:
+        """They are all there from the beginning."""
+
+    def feed(self, handler: Intake, fetch: int) -> None:
+        """Delivers once from each topic that is wanted."""
+        for tp, first in list(self.placed.items()):
+            records = self._world.sources[tp.topic][first : first + fetch]
+            if records and handler.wants(tp):
+                fetched = [arrived(first + i, *record) for i, record in enumerate(records)]
+                self.placed[tp] = first + len(records)
+                handler.take(Batch(tp.topic, tp.partition, first, first + len(records), fetched))
+
+
+async def decide_all(world: World, ports: Faulty, check: object, fetch: int = 5) -> IntakeMetrics:
+    """Runs until every record is decided and nothing waits; `check(metrics)` is called after every turn."""
+    failures: list[BaseException] = []
+    handler = Intake(
+        Expected("test", SHARDS, rules()), APPS, ports.store, ports.ledger, ports.publisher, failures.append
+    )
+    transport = Transport(world)
+    await handler.assigned({TP(topic, 0) for topic in SOURCES}, transport)
+    async with asyncio.timeout(20):
+        while not _is_done(world, handler) and not failures:
+            transport.feed(handler, fetch)
+            await asyncio.sleep(0)
+            check(handler.metrics)
+    await handler.revoked(set())
+    assert not failures, failures
+    return handler.metrics
+
+
+def _is_done(world: World, handler: Intake) -> bool:
+    positions = {topic: handler.position(TP(topic, 0)) for topic in world.sources}
+    return positions == {topic: len(records) for topic, records in world.sources.items()}
+
+
+async def rows_by_app(world: World) -> dict[tuple[str, str], int]:
+    """Rows of records in the ledger, by app and verdict: what the counters must say."""
+    found: dict[tuple[str, str], int] = {}
+    for _, block in await world.accepted():
+        topics = [span.topic for span in block.meta.sources]
+        for row in block.rows.select(["source", "verdict"]).to_pylist():
+            if row["source"] >= 0:
+                key = label_of(topics[row["source"]]), CODES[row["verdict"]]
+                found[key] = found.get(key, 0) + 1
+    return found

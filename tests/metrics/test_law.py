@@ -1,0 +1,123 @@
+"""Received = Σ verdicts, for each app, at every moment, whatever goes wrong at whichever call of a port."""
+
+import asyncio
+
+import pytest
+
+from schemas.topics import COMMANDS
+from sinks.ports import Doubt
+from stream import intake as intake_module
+from stream.metrics.alerts import ALERTS
+from stream.metrics.intake import IntakeMetrics
+from stream.metrics.ports import WatchedStore
+from tests.making import APPS, BUS, METRO, NOON_MS, record, registered, uid
+from tests.metrics.feeding import decide_all, rows_by_app, scraped
+from tests.model.driver import Fault, Faulty, World
+
+LAW = next(alert for alert in ALERTS if alert.name == "PointsLawViolated")
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    monkeypatch.setattr(intake_module, "RETRY_DELAYS_S", (0.0,))
+
+
+def workload() -> list[tuple[str, bytes, int]]:
+    """Credits, a repetition, a claim, caps, rubbish and a misrouted record of two apps."""
+    made = [(COMMANDS, registered(app)) for app in APPS.values()]
+    for n in range(12):
+        made.append((METRO, record(f"m{n}", uid=uid(0, n % 2), activity={"distance_m": 9_000 + n})))
+        made.append((BUS, record(f"b{n}", uid=uid(0, n % 2), methodology="SZ-BUS-BEV", source_txn=f"b{n}")))
+    made += [(METRO, record("m1")), (METRO, record("again", source_txn="txn-m2")), (METRO, b'{"rubbish":')]
+    made += [(METRO, record("elsewhere", uid=uid(1))), (BUS, b"{}")]
+    return [(topic, value, NOON_MS + 10 * n) for n, (topic, value) in enumerate(made)]
+
+
+def check_law(metrics: IntakeMetrics) -> None:
+    now = scraped(metrics, "points_records_received_total", "points_verdicts_total")
+    assert LAW.holds(now) == {}
+
+
+def counted(metrics: IntakeMetrics) -> dict[tuple[str, ...], int]:
+    sums = scraped(metrics).sums("points_verdicts_total", ("app", "verdict"))
+    return {key: int(value) for key, value in sums.items() if value}
+
+
+def test_counters_say_what_the_ledger_says() -> None:
+    world = World(workload())
+
+    async def play() -> None:
+        metrics = await decide_all(world, Faulty(world), check_law)
+        assert counted(metrics) == await rows_by_app(world)
+        assert len(counted(metrics)) > 6, "the workload's verdicts are not mixed"
+        seen = scraped(metrics)
+        assert seen.total("points_folded_blocks_total") == 1  # the genesis
+        assert seen.total("points_blocks_total") == len(await world.accepted()) - 1
+        assert seen.total("points_published_blocks_total") == len(await world.accepted())
+        assert seen.total("points_lag_blocks") == seen.total("points_held_records") == 0
+
+    asyncio.run(play())
+
+
+def _calls() -> int:
+    world = World(workload())
+    ports = Faulty(world)
+    asyncio.run(decide_all(world, ports, lambda _: None))
+    return ports.calls
+
+
+@pytest.mark.parametrize("answer", ["never asked", "lost"])
+def test_a_doubt_at_any_call_neither_breaks_the_law_nor_counts_a_record_twice(answer: str) -> None:
+    """One worker stays, so that what it counts in the end is all of the ledger."""
+    doubt = Doubt("no answer")
+    doubt.__cause__ = OSError("connection reset")
+    fault = Fault(before=doubt) if answer == "never asked" else Fault(after=doubt)
+
+    async def play(at: int, world: World) -> float:
+        ports = Faulty(world, lambda number: fault if number == at else None)
+        metrics = await decide_all(world, ports, check_law)
+        assert counted(metrics) == await rows_by_app(world), f"call {at}"
+        return scraped(metrics).total("points_recoveries_total")
+
+    recoveries = [asyncio.run(play(at, World(workload()))) for at in range(2, _calls())]
+    assert sum(recoveries) > len(recoveries) / 2, "hardly any fault did anything"
+
+
+def test_recoveries_say_who_did_not_answer() -> None:
+    lost = Doubt("no answer")
+    lost.__cause__ = OSError("connection reset")
+
+    class Broken:
+        async def read(self, *_: object) -> None:
+            raise lost
+
+    async def play(metrics: IntakeMetrics) -> None:
+        metrics.assigned({0}, None)
+        with pytest.raises(Doubt) as caught:
+            await WatchedStore(Broken(), metrics).read(0, [], {})
+        metrics.doubted(0, caught.value)
+        metrics.doubted(0, Doubt("another worker owns this shard"))
+
+    metrics = IntakeMetrics(1)
+    asyncio.run(play(metrics))
+    reasons = scraped(metrics).sums("points_recoveries_total", ("reason",))
+    assert reasons == {("redis",): 1, ("kafka",): 0, ("overtaken",): 1}
+    assert scraped(metrics).sums("points_service_up", ("service",)) == {("redis",): 0}
+
+
+def test_a_record_without_a_row_breaks_the_law(monkeypatch) -> None:
+    """The two numbers really come by two ways: a tally that loses rows of one verdict is seen."""
+    from stream.metrics import intake as counted_here
+
+    whole = counted_here.tally
+    monkeypatch.setattr(
+        counted_here, "tally", lambda block: {k: n for k, n in whole(block).items() if k[1] != 2}
+    )
+
+    world = World(workload())
+
+    async def play() -> None:
+        metrics = await decide_all(world, Faulty(world), lambda _: None)
+        assert LAW.holds(scraped(metrics)) == {("intake", "metro"): 1.0, ("intake", "bus"): 1.0}
+
+    asyncio.run(play())
