@@ -18,11 +18,11 @@ from schemas import topics
 from schemas.command import App, AppCommand, encode_command
 from sinks.ports import Doubt
 from sinks.redis_store import RedisStore, connect
-from stream import kafka_admin
+from stream import kafka_admin, kafka_quota
 from stream.embedded.stack_file import new_secret
 from stream.errors import OperatorError
 from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S, TOPIC, WRITE, Grant
-from stream.kafka_quota import PRODUCE_QUOTA, Quota, quotas, set_quota
+from stream.kafka_quota import PRODUCE_QUOTA, Quota
 from stream.settings import Settings
 
 # Of 16 million reports a day, some 350 bytes each, an app of forty sends 5 a second: room for 150 times that,
@@ -45,6 +45,11 @@ class Entry(NamedTuple):
     scenes: list[str]
     shards_in_force: int
     produce_bytes_s: int
+
+
+def quota_of(produce_kib_s: int) -> Quota:
+    """The quota of an app that may write so many KiB/s."""
+    return QUOTA._replace(produce_bytes_s=produce_kib_s << 10, consume_bytes_s=produce_kib_s << 12)
 
 
 def app_principal(app: str) -> str:
@@ -79,7 +84,7 @@ def onboard(
         kafka_admin.make_topics(admin, topics.app_topic_specs(settings.shards, app.id))
         kafka_admin.grant(admin, grants(app.id))
     settings = rotate(settings, app.id)
-    asyncio.run(_set_quota(settings, app.id, quota))
+    set_quota(settings, app.id, quota)
     names = {topics.intake_topic(app.id), topics.outcomes_topic(app.id)}
     kafka_admin.wait_visible(settings, app_principal(app.id), names)
     register(settings, app)
@@ -93,6 +98,12 @@ def rotate(settings: Settings, app: str) -> Settings:
         admin = kafka_admin.admin_client(settings)
         kafka_admin.set_passwords(admin, settings.kafka_sasl_mechanism, {user: password})
     return settings.with_password(user, password)
+
+
+def set_quota(settings: Settings, app: str, quota: Quota) -> None:
+    """What the app may do on each broker from now on. Raises OperatorError."""
+    with _quota_errors(settings):
+        asyncio.run(kafka_quota.set_quota(settings.kafka_client("admin"), app_principal(app), quota))
 
 
 def register(settings: Settings, app: App) -> None:
@@ -152,7 +163,8 @@ def registered_apps(settings: Settings) -> list[Entry]:
     """All registered apps, in the order of their ids."""
     found = sorted(registry(settings).items())
     users = [app_principal(app) for app, _ in found]
-    known = asyncio.run(_quotas(settings, users))
+    with _quota_errors(settings):
+        known = asyncio.run(kafka_quota.quotas(settings.kafka_client("admin"), users))
     entries = []
     for (app, shards), user in zip(found, users, strict=True):
         first = shards[min(shards)]
@@ -191,16 +203,6 @@ def _intake_runs(settings: Settings) -> bool:
             return answer.result().state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
         except KafkaException:
             return False  # no worker was ever started
-
-
-async def _set_quota(settings: Settings, app: str, quota: Quota) -> None:
-    with _quota_errors(settings):
-        await set_quota(settings.kafka_client("admin"), app_principal(app), quota)
-
-
-async def _quotas(settings: Settings, users: list[str]) -> dict[str, dict[str, float]]:
-    with _quota_errors(settings):
-        return await quotas(settings.kafka_client("admin"), users)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""`points app add | rotate | suspend | resume | list`: who may report, from one row of each shard on."""
+"""`points app add | change | rotate | suspend | resume | list`: who may report, from one row of each shard on."""
 
 import json
 import sys
 
 import click
 
+from schemas.command import App
 from stream.settings import Settings
 
 
@@ -31,13 +32,11 @@ def add(
 ) -> None:
     """Register APP and print its credentials, once: nothing keeps them."""
     from schemas.command import checked_app
-    from schemas.rules import load_rules
     from stream import onboarding
     from stream.errors import OperatorError
     from stream.settings import load
 
-    if unknown := sorted(set(methodologies) - set(load_rules().methodologies)):
-        raise click.BadParameter(f"{unknown[0]} is in no methodologies file", param_hint="--methodology")
+    _check_known(methodologies)
     try:
         wanted = checked_app(app_id, operator, list(methodologies), list(scenes))
     except ValueError as error:
@@ -49,10 +48,32 @@ def add(
             f"{app_id} is registered already, for {registered.operator}.",
             "for a new password: `points app rotate`; to let it report again: `points app resume`.",
         )
-    quota = onboarding.QUOTA._replace(produce_bytes_s=quota_kib_s << 10, consume_bytes_s=quota_kib_s << 12)
+    quota = onboarding.quota_of(quota_kib_s)
     settings = _with_progress(lambda say: onboarding.onboard(settings, wanted, quota, say))
     behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
     _print_credentials(settings, app_id, behind, as_json)
+
+
+@app.command()
+@click.argument("app_id", metavar="APP")
+@click.option("--operator", help="Who operates it now.")
+@click.option("--methodology", "methodologies", multiple=True, help="All that are granted now; repeatable.")
+@click.option("--scene", "scenes", multiple=True, help="All that are granted now; repeatable.")
+@click.option("--quota-kib-s", type=click.IntRange(1, 1 << 20), help="KiB/s that it may write from now on.")
+def change(
+    app_id: str, operator: str | None, methodologies: tuple, scenes: tuple, quota_kib_s: int | None
+) -> None:
+    """Change what APP is granted, from one row of each shard on; what is not named stays."""
+    from stream import onboarding
+    from stream.settings import load
+
+    _check_known(methodologies)
+    settings = load()
+    said = {"operator": operator, "methodologies": list(methodologies), "scenes": list(scenes)}
+    wanted = onboarding.known_app(settings, app_id, **{name: value for name, value in said.items() if value})
+    if quota_kib_s:
+        onboarding.set_quota(settings, app_id, onboarding.quota_of(quota_kib_s))
+    _register(settings, wanted)
 
 
 @app.command()
@@ -121,10 +142,22 @@ def _set_active(app_id: str, active: bool) -> None:
     from stream.settings import load
 
     settings = load()
-    wanted = onboarding.known_app(settings, app_id, active=active)
+    _register(settings, onboarding.known_app(settings, app_id, active=active))
+
+
+def _register(settings: Settings, wanted: App) -> None:
+    from stream import onboarding
+
     onboarding.register(settings, wanted)
     behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
-    click.echo(f"{app_id} is {'active' if active else 'suspended'}; {_in_force(settings, behind)}")
+    click.echo(f"{wanted.id} is {'active' if wanted.active else 'suspended'}; {_in_force(settings, behind)}")
+
+
+def _check_known(methodologies: tuple[str, ...]) -> None:
+    from schemas.rules import load_rules
+
+    if unknown := sorted(set(methodologies) - set(load_rules().methodologies)):
+        raise click.BadParameter(f"{unknown[0]} is in no methodologies file", param_hint="--methodology")
 
 
 def _with_progress(work):

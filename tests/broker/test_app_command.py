@@ -93,7 +93,7 @@ def test_an_app_comes_reports_is_suspended_and_comes_back(platform, points) -> N
     found = verdicts(platform, "taxi")
     counts = [[0, 0, 0] for _ in found]
     for shard, rows in found.items():
-        marks = ["app taxi: active", "app taxi: suspended", "app taxi: active"]
+        marks = [f"app taxi: {state}" for state in ("active", "suspended", "active")]
         assert [row for row in rows if row.startswith("app taxi")] == marks
         assert rows[0] == marks[0]
         suspended, resumed = rows.index(marks[1]), len(rows) - 1 - rows[::-1].index(marks[2])
@@ -101,6 +101,12 @@ def test_an_app_comes_reports_is_suspended_and_comes_back(platform, points) -> N
         assert [set(part) for part in parts] == [{"credited"}, {"app_not_active"}, {"credited"}]
         counts[shard] = [len(part) for part in parts]
     assert [sum(column) for column in zip(*counts, strict=True)] == [100, 100, 100]
+
+    change = ("app", "change", "taxi", "--methodology", "SZ-BUS-BEV", "--quota-kib-s", "64")
+    assert "in force in all 4 shards" in points(*change)
+    [listed] = [app for app in json.loads(points("app", "list", "--json")) if app["app"] == "taxi"]
+    assert (listed["methodologies"], listed["scenes"]) == (["SZ-BUS-BEV"], ["metro-gate"])
+    assert listed["produce_bytes_s"] == 64 << 10
 
     rotated = json.loads(points("app", "rotate", "taxi", "--json"))["credentials"]["KAFKA_PASSWORD"]
     assert log_in(platform, rotated)

@@ -19,7 +19,7 @@ RUN_AS_APPS = ("java", "js", "go")  # by tests/clients
 SHOWN = ("text",)  # output: not run, but a table's columns are compared with those of the block before
 # What a page may say and is not run here: it takes minutes, fetches from outside or changes the shell.
 # `make demo` and `make test` are what .ci/run is for.
-ELSEWHERE = re.compile(r"(git clone|cd|make [a-z]+|points demo|points bench|export POINTS_HOME=)( |$)")
+ELSEWHERE = re.compile(r"(git clone|cd|make [a-z]+|points (demo|bench|flood)|export POINTS_HOME=)( |$)")
 PLACEHOLDER = re.compile(r"<[a-z_ ]+>")
 NOW_IN_A_PROGRAM = "dt.datetime.now(SHANGHAI)"  # the platform's clock stands still at a holiday of 2024
 NOW_HERE = "dt.datetime(2024, 10, 1, 11, 30, tzinfo=SHANGHAI)"
