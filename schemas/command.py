@@ -26,16 +26,6 @@ class App(Struct, frozen=True, forbid_unknown_fields=True):
     active: bool = True
 
 
-def checked_app(app_id: str, operator: str, methodologies: list[str], scenes: list[str]) -> App:
-    """An app as it may be registered. Raises ValueError that names the field and the rule."""
-    fields = {"id": app_id, "operator": operator, "methodologies": methodologies, "scenes": scenes}
-    try:
-        return msgspec.convert(fields, App)
-    except msgspec.ValidationError as error:
-        rule, _, path = str(error).partition(" - at `$.")
-        raise ValueError(f"{path.rstrip('`')}: {rule}") from error
-
-
 class ClockCommand(Struct, forbid_unknown_fields=True, tag_field="kind", tag="clock"):
     """Sets the shard's time to `at` at this row; it runs on from there. Only where genesis allows it."""
 
@@ -63,3 +53,12 @@ def read_command(value: bytes) -> Command | None:
         return _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def checked(app: App) -> App:
+    """The app, if it may be registered so. Raises ValueError that names the field and the rule."""
+    try:
+        return decode_app(encode_app(app))
+    except msgspec.ValidationError as error:
+        rule, _, path = str(error).partition(" - at `$.")
+        raise ValueError(f"{path.rstrip('`')}: {rule}") from error

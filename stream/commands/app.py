@@ -1,11 +1,11 @@
-"""`points app add | change | rotate | suspend | resume | list`: who may report, from one row of each shard on."""
+"""`points app`: who may report what, from one row of each shard on."""
 
 import json
 import sys
 
 import click
 
-from schemas.command import App
+from schemas.command import App, checked
 from stream.settings import Settings
 
 
@@ -31,16 +31,12 @@ def add(
     app_id: str, operator: str, methodologies: tuple, scenes: tuple, quota_kib_s: int, as_json: bool
 ) -> None:
     """Register APP and print its credentials, once: nothing keeps them."""
-    from schemas.command import checked_app
     from stream import onboarding
     from stream.errors import OperatorError
     from stream.settings import load
 
     _check_known(methodologies)
-    try:
-        wanted = checked_app(app_id, operator, list(methodologies), list(scenes))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="APP") from error
+    wanted = _checked(App(app_id, operator, list(methodologies), list(scenes)))
     settings = load()
     if known := onboarding.registry(settings).get(app_id):
         registered = known[min(known)]
@@ -70,7 +66,8 @@ def change(
     _check_known(methodologies)
     settings = load()
     said = {"operator": operator, "methodologies": list(methodologies), "scenes": list(scenes)}
-    wanted = onboarding.known_app(settings, app_id, **{name: value for name, value in said.items() if value})
+    said = {name: value for name, value in said.items() if value}
+    wanted = _checked(onboarding.known_app(settings, app_id, **said))
     if quota_kib_s:
         onboarding.set_quota(settings, app_id, onboarding.quota_of(quota_kib_s))
     _register(settings, wanted)
@@ -151,6 +148,13 @@ def _register(settings: Settings, wanted: App) -> None:
     onboarding.register(settings, wanted)
     behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
     click.echo(f"{wanted.id} is {'active' if wanted.active else 'suspended'}; {_in_force(settings, behind)}")
+
+
+def _checked(app: App) -> App:
+    try:
+        return checked(app)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="APP") from error
 
 
 def _check_known(methodologies: tuple[str, ...]) -> None:

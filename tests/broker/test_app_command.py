@@ -143,3 +143,4 @@ def test_what_cannot_be_registered_is_refused_with_field_and_rule(platform, poin
     assert "There is no app taxi." in points("app", "rotate", "taxi", fails=True)
     assert "SZ-TRAM is in no methodologies file" in points(*ADD[:5], "--methodology", "SZ-TRAM", fails=True)
     assert "id: Expected `str` matching regex" in points("app", "add", "Taxi!", *ADD[3:], fails=True)
+    assert "operator: Expected `str` of length" in points(*ADD[:3], "--operator", "", *ADD[5:], fails=True)
