@@ -19,7 +19,9 @@ $(VENV)/.synced: pyproject.toml uv.lock
 demo: setup
 	$(BIN)/points demo
 
+# Node and Go for the apps of tests/clients, 130 MB that nobody else needs.
 test: setup
+	$(BIN)/uv sync --frozen --quiet --inexact --group clients
 	$(BIN)/python -m pytest
 
 # The whole system in one thread and virtual time, every seed another history of failures.

@@ -22,6 +22,8 @@ COMMANDS = {
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",
     "balance": "stream.commands.balance:balance",
+    "send": "stream.commands.send:send",
+    "outcomes": "stream.commands.outcomes:outcomes",
 }
 
 

@@ -9,7 +9,7 @@ from loadtest.apps import METRO, with_apps
 from tests.broker.conftest import Platform
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A running platform with the app metro; everything it started has ended afterwards."""
     from stream.embedded import stack as embedded
