@@ -1,11 +1,12 @@
 """The views against sums made here, row by row."""
 
 import datetime as dt
+import re
 from collections import defaultdict
 
 import pytest
 
-from schemas.report import date_of_day
+from schemas.report import DAY_MS, date_of_day
 from schemas.verdicts import CODES, Verdict
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 
@@ -112,3 +113,18 @@ def test_app_per_day_and_verdicts_per_day(archived, sql):
     per_app = sql("SELECT sum(records), sum(credited), sum(points_milli) FROM app_per_day WHERE app != ''")
     columns = "count(), countIf(points_milli > 0), sum(points_milli)"
     assert per_app == sql(f"SELECT {columns} FROM entries WHERE app IN ('bus', 'metro')")
+
+
+def test_a_day_is_found_without_reading_the_others(chdb, sql, chains, shard):
+    """The index on time holds, whatever day a refused record said it was of."""
+    blocks = chains.chain(shard, [])
+    for day in range(6):
+        occurred_ms = [blocks[0].meta.time_ms + day * DAY_MS] * 20_000
+        occurred_ms[::1_000] = [0] * 20
+        blocks.append(chains.block_after(blocks[-1], 20_000, DAY_MS, occurred_ms=occurred_ms))
+    chdb.append(Run(shard, tuple(LedgerBlock(b, b.meta.seq) for b in blocks)), NOTHING)
+    of_a_day = f"SELECT sum(records) FROM verdicts_per_day WHERE day = '{dt.date(2024, 9, 11)}'"
+    plan = "\n".join(line for (line,) in sql(f"SELECT * FROM (EXPLAIN indexes = 1 {of_a_day})"))
+    [(read, of_all)] = re.findall(r"by_time\n(?:.*\n){3}.*Granules: (\d+)/(\d+)", plan)
+    assert int(read) <= 5 < 15 <= int(of_all), plan
+    assert sql(of_a_day)[0][0] >= 20_000
