@@ -1,11 +1,13 @@
 """What the contracts look like from outside, written to files: `python -m schemas.export`.
 
-schemas/json/*.schema.json and docs/verdicts.md are made here, never by hand; a test fails if they are stale.
+schemas/json/*.schema.json, docs/asyncapi.json and docs/verdicts.md are made here, never by hand; a test fails
+if they are stale.
 """
 
 import json
 from pathlib import Path
 
+from schemas.asyncapi import asyncapi_document
 from schemas.outcome import OUTCOME_FIELDS
 from schemas.report import json_schema
 from schemas.verdicts import CODES, TABLE, Verdict
@@ -17,8 +19,11 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def files() -> dict[Path, str]:
     """Every exported file and what it must contain."""
     return {
-        ROOT / "schemas/json/report.schema.json": _json(json_schema()),
-        ROOT / "schemas/json/outcome.schema.json": _json(outcome_schema()),
+        ROOT / "schemas/json/report.schema.json": _json({"$schema": _DIALECT} | json_schema()),
+        ROOT / "schemas/json/outcome.schema.json": _json({"$schema": _DIALECT} | outcome_schema()),
+        ROOT / "docs/asyncapi.json": _json(
+            asyncapi_document(json_schema()["$defs"]["Report"], outcome_schema())
+        ),
         ROOT / "docs/verdicts.md": verdict_page(),
     }
 
@@ -59,8 +64,8 @@ def verdict_page() -> str:
     return "\n".join(lines)
 
 
-def _json(schema: dict) -> str:
-    return json.dumps({"$schema": _DIALECT} | schema, indent=2, ensure_ascii=False) + "\n"
+def _json(content: dict) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:

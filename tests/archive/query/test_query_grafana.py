@@ -62,6 +62,8 @@ def test_the_data_source_connects_and_looks_round(grafana, endpoint):
     assert all((name, version, zone))
     assert revision >= REVISION
     assert grafana("SELECT 1") == ([("1", "UInt8")], [(1,)])
+    named = "Tuple(a UInt8, b String)"
+    assert grafana(f"SELECT (1, 'x')::{named} AS t") == ([("t", named)], [((1, "x"),)])
     assert (endpoint.database,) in grafana("SHOW DATABASES")[1]
     assert ("entries",) in grafana(f'SHOW TABLES FROM "{endpoint.database}"')[1]
     described = grafana(f'DESC TABLE "{endpoint.database}"."entries"')[1]
