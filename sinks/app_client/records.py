@@ -26,7 +26,7 @@ class Record(NamedTuple):
 def make_record(
     uid: str, methodology: str, occurred_at: dt.datetime, activity: Mapping[str, int], **optional: Any
 ) -> Record:
-    """The report of a behaviour; `optional` are the other fields of docs/apps.md, None leaves one out.
+    """The report of a behaviour. `optional`: the other fields of docs/apps.md; one that is None is left out.
 
     The report_id is a hash of everything else that the report says. So the same behaviour gets the same id in
     every process, a repaired one gets a new id, as it must, and an outcome under an id speaks of these bytes.

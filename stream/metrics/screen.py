@@ -101,18 +101,17 @@ def _beside(left: RenderableType, right: RenderableType) -> Table:
 
 
 def _stages(stages: list[Stage], history: dict[str, Sequence[float]], width: int) -> Table:
-    bars = min(HISTORY, max(10, width - 53))
-    table = table_of("stage", *(("the last minute", "") if history else ()), "waiting", "oldest")
-    for stage in stages:
-        style = COLOURS[stage.name]
-        flow = ()
-        if history:
-            rate = f"{number(stage.per_s)} {DONE[stage.name]}"
-            flow = (Text(sparkline(history[stage.name], bars), style), rate)
-        waiting = f"{number(stage.lag)} {WAITING[stage.name]}"
-        table.add_row(Text(stage.name, f"bold {style}"), *flow, waiting, age(stage.lag_s))
+    rates = [f"{number(stage.per_s)} {DONE[stage.name]}" for stage in stages]
+    waiting = [f"{number(stage.lag)} {WAITING[stage.name]}" for stage in stages]
+    taken = len("publication") + max(map(len, rates)) + max(map(len, waiting)) + 15
+    bars = max(5, min(HISTORY, width - taken))
+    table = table_of("stage", *(("the last minute"[:bars], "") if history else ()), "waiting", "oldest")
     if history:
         table.columns[1].justify = "left"
+    for stage, rate, waits in zip(stages, rates, waiting, strict=True):
+        style = COLOURS[stage.name]
+        flow = (Text(sparkline(history[stage.name], bars), style), rate) if history else ()
+        table.add_row(Text(stage.name, f"bold {style}"), *flow, waits, age(stage.lag_s))
     return table
 
 
@@ -152,14 +151,27 @@ def _verdicts(apps: list[App], width: int) -> RenderableType:
     for app in apps:
         for verdict, records in app.verdicts.items():
             totals[verdict] = totals.get(verdict, 0) + records
-    chosen = [verdict for verdict in COLUMNS if totals.get(verdict.code)][: (width - 34) // 11]
+    received = sum(app.received for app in apps)
+    room = width - max(len(app.app) for app in apps) - len(f"{received:,}") - len(f"  ✓  {received:,}") - 4
+    chosen = _columns(totals, room)
     table = table_of("app", "received", "", *(COLUMNS[verdict] for verdict in chosen), "others")
     busiest = sorted(apps, key=lambda app: (app.adds_up, -app.received))[:ROWS_MAX]
     for app in busiest:
         table.add_row(*_cells(app, chosen))
-    everybody = App("all", sum(app.received for app in apps), totals)
-    table.add_row(*_cells(everybody, chosen), style="bold")
+    table.add_row(*_cells(App("all", received, totals), chosen), style="bold")
     return table
+
+
+def _columns(totals: dict[str, int], room: int) -> list[Verdict]:
+    """The verdicts that some record has, as many as there is room for."""
+    chosen = []
+    for verdict in COLUMNS:
+        if records := totals.get(verdict.code):
+            room -= max(len(COLUMNS[verdict]), len(f"{records:,}")) + 2
+            if room < 0:
+                break
+            chosen.append(verdict)
+    return chosen
 
 
 def _cells(app: App, chosen: list[Verdict]) -> list[RenderableType]:
@@ -171,7 +183,7 @@ def _cells(app: App, chosen: list[Verdict]) -> list[RenderableType]:
 
 
 def _shards(shards: list[Shard]) -> RenderableType:
-    table = table_of("shard", "worker", "seq", "waiting", "oldest", "held", "unpublished", "archived", left=2)
+    table = table_of("shard", "worker", "seq", "waiting", "oldest", "held", "unsent", "archived", left=2)
     worst = sorted(shards, key=lambda s: (s.ready, -(s.lag_s or 0)))[:ROWS_MAX]
     for shard in sorted(worst, key=lambda s: s.number):
         table.add_row(

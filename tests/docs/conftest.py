@@ -1,4 +1,4 @@
-"""One platform for all pages: the embedded stack, both workers, a few hundred reports of two days."""
+"""One platform for all pages: the embedded stack, both workers, a few hundred reports of three days."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from stream.embedded import processes
 from stream.embedded import stack as embedded
 from stream.errors import OperatorError
 from stream.settings import Settings
-from tests.docs.traffic import HOLIDAY, SATURDAY, Sender, uid_of
+from tests.docs.traffic import DAYS, Sender, uid_of
 
 WORKERS = ("intake", "archive")
 BIN = Path(sys.executable).parent
@@ -41,7 +41,8 @@ class Platform:
         """For a reader's shell, whose own settings of another platform are left out."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
         path = f"{BIN}{os.pathsep}{inherited.get('PATH', '')}"
-        return {**inherited, "PATH": path, "POINTS_HOME": str(self.home)}
+        password = {"POINTS_KAFKA_PASSWORD_APP_METRO": self.settings.password("app-metro")}
+        return {**inherited, **password, "PATH": path, "POINTS_HOME": str(self.home)}
 
     @property
     def app_environment(self) -> dict[str, str]:
@@ -139,13 +140,13 @@ class Platform:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The platform after two days; whatever a page did to it, it is put right by `ensure`."""
+    """The platform after three days; whatever a page did to it, it is put right by `ensure`."""
     home = tmp_path_factory.mktemp("docs") / "points"
     try:
         platform = Platform(home)
         platform.ensure()
         sender = Sender(platform.settings)
-        for days, noon in enumerate((SATURDAY, HOLIDAY), 1):
+        for days, noon in enumerate(DAYS, 1):
             sender.set_clock(noon)
             platform.wait_for(lambda due=days * platform.settings.shards: platform.clocks_set() == due)
             sender.send_day(noon)

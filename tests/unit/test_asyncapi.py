@@ -59,7 +59,8 @@ def test_it_has_what_the_specification_requires() -> None:
 def test_schemas_are_the_published_ones_and_every_example_is_valid(name: str) -> None:
     schema = resolve(MESSAGES[name]["payload"]["$ref"])
     published = json.loads((ROOT / f"schemas/json/{name}.schema.json").read_text("utf-8"))
-    assert schema in (published.get("$defs", {}).get("Report"), {k: published[k] for k in schema})
+    published.pop("$schema")
+    assert schema == (published["$defs"]["Report"] if name == "report" else published)
     assert MESSAGES[name]["examples"]
     for example in MESSAGES[name]["examples"]:
         jsonschema.Draft202012Validator(schema).validate(example["payload"])
