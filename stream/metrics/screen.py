@@ -152,7 +152,9 @@ def _verdicts(apps: list[App], width: int) -> RenderableType:
         for verdict, records in app.verdicts.items():
             totals[verdict] = totals.get(verdict, 0) + records
     received = sum(app.received for app in apps)
-    room = width - max(len(app.app) for app in apps) - len(f"{received:,}") - len(f"  ✓  {received:,}") - 4
+    number_width = max(len("received"), len(f"{received:,}"))
+    law_width = max(len(f"≠ {sum(app.verdicts.values()):,}") if not app.adds_up else 1 for app in apps)
+    room = width - max(len(app.app) for app in apps) - 2 * number_width - law_width - 8
     chosen = _columns(totals, room)
     table = table_of("app", "received", "", *(COLUMNS[verdict] for verdict in chosen), "others")
     busiest = sorted(apps, key=lambda app: (app.adds_up, -app.received))[:ROWS_MAX]
@@ -209,7 +211,7 @@ def _owner(shard: Shard) -> Text:
 
 def _archived(shard: Shard) -> Text:
     behind = (f"-{shard.behind} ", "yellow") if shard.behind else ""
-    return Text.assemble(behind, number(shard.archived_seq))
+    return Text.assemble(behind, "none" if shard.archived_seq == -1 else number(shard.archived_seq))
 
 
 def _alerts(firing: list[Firing]) -> Panel:

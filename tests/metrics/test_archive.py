@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -29,6 +30,13 @@ def ledger() -> list:
     return records
 
 
+async def until(what: Callable[[], object]) -> None:
+    """Polls what a worker tells of itself, which has no event to wait for."""
+    async with asyncio.timeout(20):
+        while not what():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 class Away(Faulty):
     """A ClickHouse that does not take anything until it is `back`."""
 
@@ -46,9 +54,7 @@ def test_lag_while_clickhouse_is_away_and_after() -> None:
         await worker.start()
         metrics = worker.handler.metrics
         worker.feed()
-        async with asyncio.timeout(20):
-            while scraped(metrics).total("points_archive_retries_total") < 3:
-                await asyncio.sleep(0.001)
+        await until(lambda: scraped(metrics).total("points_archive_retries_total") >= 3)
         now = scraped(metrics)
         assert now.total("points_service_up", service="clickhouse") == 0
         assert now.total("points_lag_blocks", stage="archive") == len(records)
@@ -95,9 +101,7 @@ def test_a_shard_whose_mark_cannot_be_read_waits() -> None:
     async def play() -> None:
         worker = Worker(Unreadable(MemoryArchive()), SHARD, ledger())
         await worker.handler.assigned({worker.tp}, worker)
-        async with asyncio.timeout(20):
-            while not scraped(worker.handler.metrics).total("points_lag_seconds", stage="archive"):
-                await asyncio.sleep(0.001)
+        await until(lambda: scraped(worker.handler.metrics).total("points_lag_seconds", stage="archive"))
         now = scraped(worker.handler.metrics)
         assert now.total("points_shard_ready", stage="archive") == 0
         await worker.stop()

@@ -45,14 +45,18 @@ def text_of(seen, width: int, history=None) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [80, 100, 120])
-def test_everything_fits(width: int) -> None:
-    seen = flow(snapshot(page(3, shards=64, apps=(LONG, "metro", "bus")), 2.0), snapshot(page(), 1.0))
+@pytest.mark.parametrize("scale", [1, 7, 300])
+@pytest.mark.parametrize("width", [80, 83, 100, 120])
+@pytest.mark.parametrize("app", [LONG, "(platform)"])
+def test_everything_fits(width: int, scale: int, app: str) -> None:
+    many = page(scale, shards=64, apps=(app, "metro", "bus"))
+    seen = flow(snapshot(many, 60.0), snapshot(page(), 1.0))
     history = {stage.name: [1.0, 5.0, 3.0] for stage in seen.stages}
     text = text_of(seen, width, history)
     assert max(map(cell_len, text.splitlines())) <= width
     assert "…" not in text.replace(LONG, ""), "something is cut"
     assert "and 56 that wait less" in text
+    assert text.count("✓") == 4
 
 
 def test_rates_and_means_are_of_what_happened_between() -> None:

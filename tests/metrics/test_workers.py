@@ -222,4 +222,4 @@ def test_no_person_and_no_secret_is_told_and_status_shows_it_all(watched: Watche
     }  # fmt: skip
     shown = CliRunner().invoke(status_command, env={"POINTS_HOME": str(settings.home)}).output
     assert "metro" in shown
-    assert "✓" in shown
+    assert "✓" in shown, shown
