@@ -1,7 +1,7 @@
 """What goes wrong at apps: a seeded share of records that are broken, late, repeated or not allowed.
 
 Each kind has its own share and its own way to spoil an honest report. What becomes of it is not said here:
-that is for the platform to decide, and for loadtest/demo/oracle.py to know.
+that is for the platform to decide, and for loadtest/demo/oracle to know.
 """
 
 import datetime as dt
@@ -126,6 +126,7 @@ INSTEAD: dict[str, Fault] = {
 AFTER: dict[str, Fault] = {
     "sent_again": Fault(1_000, lambda c: encode(c.report())),
     "new_id": Fault(400, lambda c: encode(c.report(report_id=c.new_id("new_id")))),
+    "other_content": Fault(60, lambda c: encode(c.report(evidence={"corrected": True}))),
 }
 # Sent one Saturday later, which is inside the late window: in place of the honest report, and after it.
 LATER_INSTEAD: dict[str, Fault] = {

@@ -1,4 +1,4 @@
-"""A few hundred reports of two apps on two days, some of which are refused: what the pages' queries find."""
+"""A few hundred reports of three apps on three days, some of them refused: what the pages' queries find."""
 
 import datetime as dt
 import hashlib
@@ -11,9 +11,11 @@ from schemas.shards import shards_of
 from schemas.topics import COMMANDS, intake_topic
 from stream.settings import Settings
 
+LONG_AGO = dt.datetime(2022, 9, 24, 12, tzinfo=SHANGHAI)  # what it brings ends on 2024-09-30
 SATURDAY = dt.datetime(2024, 9, 28, 12, tzinfo=SHANGHAI)
 HOLIDAY = dt.datetime(2024, 10, 1, 12, tzinfo=SHANGHAI)
-METHODOLOGIES = {"metro": "SZ-METRO", "bus": "SZ-BUS-BEV"}
+DAYS = (LONG_AGO, SATURDAY, HOLIDAY)
+METHODOLOGIES = {"metro": "SZ-METRO", "bus": "SZ-BUS-BEV", "ridecode": "SZ-METRO"}
 REGULARS = 40  # person 0 meets most of the platform
 
 
@@ -23,7 +25,7 @@ def uid_of(person: int) -> str:
 
 
 class Sender:
-    """Sends as both apps and as the platform; `sent` counts the apps' records."""
+    """Sends as the three apps and as the platform; `sent` counts the apps' records."""
 
     def __init__(self, settings: Settings) -> None:
         self._shards = settings.shards
@@ -31,7 +33,7 @@ class Sender:
             name: Producer(
                 {**settings.librdkafka(name), "partitioner": "murmur2_random", "acks": "all", "log_level": 0}
             )
-            for name in ("admin", "app-metro", "app-bus")
+            for name in ("admin", *(f"app-{app}" for app in METHODOLOGIES))
         }
         self.sent = 0
 
@@ -54,35 +56,51 @@ class Sender:
         self.sent += 1
 
     def send_day(self, noon: dt.datetime) -> None:
-        """What the two apps send on the morning of one day."""
+        """What the apps send on the morning of one day: ridecode before and after the others."""
+        for person in range(1, REGULARS, 6):
+            self.send("ridecode", report("ridecode", noon, person, 0, 3_000 + 211 * person), person)
+        self.flush()
         for person in range(REGULARS):
             self.send("metro", report("metro", noon, person, 0, 3_000 + 211 * person), person)
             self.send("bus", report("bus", noon, person, 1, 900 + 97 * person), person)
             if person % 4 == 0:  # there and back, the way back beyond the day's cap
                 self.send("metro", report("metro", noon, person, 2, 20_000), person)
                 self.send("bus", report("bus", noon, person, 3, 4_000), person)
+            if person % 5 == 0:  # up to eight days late
+                days_ago = dt.timedelta(days=1 + person // 5)
+                self.send("bus", report("bus", noon - days_ago, person, 9, 2_500), person)
         for person, record in enumerate(_refused(noon)):
             self.send("metro", record, person % 3)
         wrong = (shards_of([uid_of(5)], self._shards)[0] + 1) % self._shards
         self.send("bus", report("bus", noon, 5, 7, 2_000), 5, partition=wrong)
+        self.send("bus", report("bus", noon, 11, 10, 997, source_txn=txn(noon, 12, 1)), 11)  # as person 12
+        self.send("metro", report("metro", noon, 39, 10, 79_000), 39)
+        self.flush()
+        for person in range(0, REGULARS, 6):
+            self.send("ridecode", report("ridecode", noon, person, 0, 3_000 + 211 * person), person)
         self.flush()
 
 
 def report(app: str, noon: dt.datetime, person: int, number: int, distance_m: int, **changes: object) -> dict:
     """A valid report, but for `changes`."""
     at = noon - dt.timedelta(hours=4) + dt.timedelta(minutes=5 * person % 120 + 12 * number)
-    txn = f"{at:%m%d}-{person:03d}-{number}"
+    transaction = txn(noon, person, number)
     return {
         "version": 1,
         "kind": "report",
         "uid": uid_of(person),
-        "report_id": f"{at:%Y%m%d}-{app}-{txn}",
+        "report_id": f"{at:%Y%m%d}-{app}-{transaction}",
         "methodology": METHODOLOGIES[app],
         "occurred_at": at.isoformat(),
         "activity": {"distance_m": distance_m},
-        "source_txn": txn,
+        "source_txn": transaction,
         **changes,
     }
+
+
+def txn(noon: dt.datetime, person: int, number: int) -> str:
+    """The operator's number of a trip."""
+    return f"{noon:%m%d}-{person:03d}-{number}"
 
 
 def _refused(noon: dt.datetime) -> list[dict | bytes]:
@@ -106,4 +124,6 @@ def _refused(noon: dt.datetime) -> list[dict | bytes]:
         wrong(1, 8, occurred_at=long_ago.isoformat(), report_id=f"{long_ago:%Y%m%d}-late"),
         b'{"version": 1, "kind": "report"',
         wrong(0, 8, occurred_at=(noon + dt.timedelta(hours=3)).isoformat()),
+        report("metro", noon, 1, 0, 4_000),  # an id sent before, with another distance
+        report("metro", noon, 2, 0, 3_422, region="440305"),
     ]
