@@ -129,7 +129,7 @@ class AppClient:
 
     def close(self) -> None:
         """Ends the client within some seconds; the next one on this outbox goes on where it was."""
-        if self._closed:
+        if self._closed or os.getpid() != self._pid:
             return
         self._courier.stop()
         self._closed = True

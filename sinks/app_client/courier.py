@@ -32,17 +32,18 @@ BACKOFF_MAX_S = 30.0
 
 
 class Courier(threading.Thread):
-    """Runs until `stop`. `told` gets the outbox's answers after each step; `trouble` says what stands in the
-    way, '' if nothing does."""
+    """Runs until `stop`; calls `tell` after each step that may have brought answers. `trouble` is what stood
+    in the way last, '' once something has worked again."""
 
     def __init__(self, app: str, kafka: dict[str, Any], outbox: Outbox, tell: Callable[[], None]) -> None:
         super().__init__(name=f"points-{app}", daemon=True)
         self._intake, self._outcomes = intake_topic(app), outcomes_topic(app)
-        self._kafka = kafka | {"error_cb": self._on_error, "logger": log}
+        self._kafka = kafka | {"error_cb": self._on_error, "log_level": 0}
         self._group = f"{kafka['sasl.username']}.client"  # only a name: offsets are kept in the outbox
         self._outbox, self._tell = outbox, tell
         self._stopping = threading.Event()
         self._failures = 0
+        self._cause = ""  # of this session's failure, as librdkafka tells it
         self.trouble = ""
 
     def stop(self) -> None:
@@ -53,20 +54,19 @@ class Courier(threading.Thread):
     def run(self) -> None:
         """One session after another, with growing pauses between those that fail."""
         while not self._stopping.is_set():
+            self._cause = ""
             try:
                 self._session()
             except Exception as error:
                 known = isinstance(error, KafkaException | ClientError)
-                self.trouble = str(error) if known else type(error).__name__
+                self.trouble = self._cause or _said(error)
                 log.warning("cannot go on now: %s", self.trouble, exc_info=None if known else error)
                 self._stopping.wait(min(2.0**self._failures, BACKOFF_MAX_S))
                 self._failures += 1
 
     def _session(self) -> None:
         consumer = Consumer(
-            self._kafka
-            | {"group.id": self._group, "enable.auto.commit": False, "auto.offset.reset": "error"}
-            | {"enable.auto.offset.store": False}
+            self._kafka | {"group.id": self._group, "enable.auto.commit": False, "auto.offset.reset": "error"}
         )
         producer = Producer(
             self._kafka
@@ -82,6 +82,7 @@ class Courier(threading.Thread):
                 if self._send(producer) + self._follow(consumer):
                     self._tell()
         finally:
+            consumer.poll(0)  # serves `_on_error`, which knows causes such as a wrong password
             consumer.close()
             producer.purge()  # what was still in flight is in doubt now: this session shall not send it later
             producer.flush(1)
@@ -140,7 +141,8 @@ class Courier(threading.Thread):
         return len(messages)
 
     def _on_error(self, error: KafkaError) -> None:
-        self.trouble = error.str()
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # it comes after its cause
+            self.trouble = self._cause = error.str()
 
 
 def _arrived(message: Message) -> Arrived:
@@ -151,6 +153,13 @@ def _arrived(message: Message) -> Arrived:
     return Arrived(
         message.partition(), message.offset(), (message.key() or b"").decode(), outcome, message.value()
     )
+
+
+def _said(error: Exception) -> str:
+    """What an error may show: of an unexpected one only its type, as its text may hold a value."""
+    if isinstance(error, KafkaException):
+        return error.args[0].str()
+    return str(error) if isinstance(error, ClientError) else type(error).__name__
 
 
 def _now_ms() -> int:

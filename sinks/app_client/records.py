@@ -42,7 +42,7 @@ def make_record(
     fields = {"version": VERSION, "kind": "report", "uid": uid, "methodology": methodology}
     fields |= {"occurred_at": occurred_at, "activity": activity}
     fields |= {name: value for name, value in optional.items() if value is not None}
-    digest = hashlib.sha256(_json(fields, sort_keys=True)).digest()[:ID_BYTES]
+    digest = hashlib.sha256(_json(fields)).digest()[:ID_BYTES]
     # Base32, because hexadecimal digits in a row can look like an ID or phone number once in some millions.
     name = base64.b32encode(digest).decode().lower()
     return check_record(_json(fields | {"report_id": f"{day:%Y%m%d}-{name}"}))
@@ -56,13 +56,13 @@ def check_record(value: bytes) -> Record:
     return Record(report.report_id, report.uid, value)
 
 
-def _json(fields: dict[str, Any], sort_keys: bool = False) -> bytes:
+def _json(fields: dict[str, Any]) -> bytes:
+    """One text for the same fields, in whichever order they were given."""
     try:
-        return json.dumps(
-            fields, default=_plain, allow_nan=False, sort_keys=sort_keys, separators=(",", ":")
-        ).encode()
+        text = json.dumps(fields, default=_plain, allow_nan=False, sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError) as error:  # the message of either may repeat a value
         raise Refused(Verdict.MALFORMED, "record: a value is no JSON") from error
+    return text.encode()
 
 
 def _plain(value: object) -> object:

@@ -170,7 +170,8 @@ def exchange(client: AppClient, file: BinaryIO, tally: Tally, patience: Patience
                 patience.wait()
             else:
                 break
-    while not client.flush(0) if no_wait else client.pending():
+    unfinished = (lambda: not client.flush(0)) if no_wait else client.pending
+    while unfinished():
         patience.wait()
 
 

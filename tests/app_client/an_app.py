@@ -38,7 +38,7 @@ def main() -> None:
     at = dt.datetime.fromtimestamp(float(os.environ["AT_S"]), dt.UTC)
 
     def say(*words: object) -> None:
-        print(*words, flush=True)
+        os.write(1, (" ".join(map(str, words)) + "\n").encode())  # whole lines, though two threads write
 
     def told(answer: Answer) -> None:
         say("told", answer.report_id, answer.verdict)

@@ -29,7 +29,9 @@ def test_the_same_behaviour_has_the_same_id_and_bytes_in_every_process() -> None
     made = make_record(**TRIP)
     assert made.report_id == "20240907-kmfo2q4qypzoryg7lqpikd6hh5gmzcfg"
     assert make_record(**TRIP | {"occurred_at": NOON.astimezone(dt.UTC)}) == made
-    assert make_record(**dict(reversed(TRIP.items())), region=None) == made
+    assert make_record(**TRIP, region=None) == made
+    told = make_record(**TRIP, region="440304", evidence={"a": 1, "b": 2})
+    assert make_record(evidence={"b": 2, "a": 1}, region="440304", **TRIP) == told
 
 
 @pytest.mark.parametrize(
