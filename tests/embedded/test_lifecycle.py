@@ -171,7 +171,7 @@ def test_down_spares_whoever_got_the_pid(home: Path, running: Settings) -> None:
     path = home / "run" / "intake.json"
     path.write_bytes(stack_file.msgspec.json.encode(record))
     assert down(home) == ["kafka", "redis"]  # and this test goes on
-    path.unlink()
+    assert not path.exists(), "a worker that is gone is not waited for"
 
 
 def test_down_ends_everything_and_a_second_one_is_harmless(home: Path, running: Settings) -> None:
