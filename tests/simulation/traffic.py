@@ -1,10 +1,11 @@
 """What the apps and the platform say: records with the intent behind them, which the model reads instead
 of bytes."""
 
+import asyncio
 import datetime as dt
 import hashlib
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.command import App, AppCommand, encode_command
 from schemas.report import SHANGHAI
@@ -122,3 +123,26 @@ def _report(uid: str, methodology: str, txn: str, occurred_ms: int, amount: int,
         "source_txn": txn,
     }
     return Intent("report", json.dumps(value).encode(), uid, report_id, methodology, txn, occurred_ms, amount)
+
+
+async def speak(world: Any, records: int) -> None:
+    """Apps and platform send, at an uneven pace."""
+    talk = Traffic(world.chance)
+    uids = persons()
+    offset_ms = 0
+    world.command(registration(APPS[0], True))  # the other is registered some time later
+    for _ in range(records):
+        await asyncio.sleep(1.2 * world.chance.uniform("pace") ** 3)
+        if world.chance.uniform("registry") < 0.04:
+            which = APPS[world.chance.below("which app", len(APPS))]
+            world.command(registration(which, world.chance.uniform("active") < 0.75))
+        if world.chance.uniform("command") < 0.03:
+            command = talk.clock(world.now_ms() + offset_ms)
+            world.command(command)
+            offset_ms = max(offset_ms, command.at_ms - world.now_ms())
+            world.count("time: a clock command")
+            continue
+        intent = talk.report(world.now_ms() + offset_ms)
+        app = APPS[world.chance.below("app", len(APPS))]
+        shard = uids.index(intent.uid) // 5 if intent.uid else world.chance.below("rubbish to", world.shards)
+        world.produce(f"intake.{app}", shard, intent)

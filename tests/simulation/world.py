@@ -232,30 +232,6 @@ class World:
                 self.seen["archive: rows lost"] += 1
                 self.story("ClickHouse crashes, and starts without its last insert")
 
-    async def speak(self, records: int) -> None:
-        """Apps and platform send, at an uneven pace."""
-        talk = traffic.Traffic(self.chance)
-        uids = traffic.persons()
-        offset_ms = 0
-        self.command(traffic.registration(traffic.APPS[0], True))  # the other is registered some time later
-        for _ in range(records):
-            await asyncio.sleep(1.2 * self.chance.uniform("pace") ** 3)
-            if self.chance.uniform("registry") < 0.04:
-                which = traffic.APPS[self.chance.below("which app", len(traffic.APPS))]
-                self.command(traffic.registration(which, self.chance.uniform("active") < 0.75))
-            if self.chance.uniform("command") < 0.03:
-                command = talk.clock(self.now_ms() + offset_ms)
-                self.command(command)
-                offset_ms = max(offset_ms, command.at_ms - self.now_ms())
-                self.count("time: a clock command")
-                continue
-            intent = talk.report(self.now_ms() + offset_ms)
-            app = traffic.APPS[self.chance.below("app", len(traffic.APPS))]
-            shard = (
-                uids.index(intent.uid) // 5 if intent.uid else self.chance.below("rubbish to", self.shards)
-            )
-            self.produce(f"intake.{app}", shard, intent)
-
     async def main(self, records: int) -> None:
         """Speaks while everything goes wrong, then lets it heal, and waits until all is settled."""
         for shard in range(self.shards):
@@ -265,7 +241,7 @@ class World:
         others = [self.loop.create_task(task) for task in (
             self.intake.coordinate(2), self.archivers.coordinate(2), self.trouble())]  # fmt: skip
         try:
-            speaking = self.loop.create_task(self.speak(records))
+            speaking = self.loop.create_task(traffic.speak(self, records))
             await self._watched([speaking, *others], lambda: speaking.done())
             self.chance.healing = True
             self.story("no more faults from here on")
