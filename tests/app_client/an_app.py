@@ -1,7 +1,7 @@
 """An app in a process of its own, to be killed: `python an_app.py OUTBOX FIRST COUNT`, login in KAFKA_*.
 
-Hands over behaviours number FIRST to COUNT - 1, then waits for all answers. Each line that it prints
-says what happened: `handed <number> <report_id>`, `told <report_id> <verdict>`, `done`.
+Hands over behaviours number FIRST to COUNT - 1, one for each line that it reads; then waits for all answers.
+What it prints: `handed <number> <report_id>`, `told <report_id> <verdict>`, `done`.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ def login() -> dict[str, Any]:
     }
 
 
-def behaviour(number: int, at: dt.datetime, kind: str = "trip") -> dict[str, Any]:
+def behaviour(number: int, at: dt.datetime, kind: str) -> dict[str, Any]:
     return {
         "uid": hashlib.md5(str(number % 50).encode()).hexdigest(),
         "methodology": "SZ-METRO",
@@ -45,7 +45,8 @@ def main() -> None:
 
     with AppClient("metro", outbox, **login(), on_outcome=told) as client:
         for number in range(first, count):
-            say("handed", number, client.report(**behaviour(number, at)))
+            sys.stdin.readline()
+            say("handed", number, client.report(**behaviour(number, at, os.environ["KIND"])))
         while client.pending():
             time.sleep(0.02)
     say("done")
