@@ -61,8 +61,8 @@ def flood(seconds: int, as_json: bool) -> None:
 def _measured(home: Path, seconds: int, console: Console) -> list[Phase]:
     with console.status("starting the stack") as line, Workers(home) as workers:
         settings = with_apps(stack.up(home, {}, line.update), (METRO, BUS), line.update)
-        for name in ("intake", "archive"):
-            workers.start(name, "stream.cli", "worker", name)
+        for name in ("intake", "intake-2", "archive"):
+            workers.start(name, "stream.cli", "worker", name.removesuffix("-2"))
         probe = Probe(settings)
         try:
             line.update("waiting for the first outcomes")
