@@ -3,6 +3,8 @@
 Start with `AppClient`. It stands on schemas alone and needs nothing of the platform's own programs.
 """
 
+import logging
+
 from sinks.app_client.client import AppClient, AsyncAppClient
 from sinks.app_client.errors import ClientError, IdTakenError, OutboxFullError, Refused
 from sinks.app_client.standing import Answer, Standing
@@ -17,3 +19,5 @@ __all__ = [
     "Refused",
     "Standing",
 ]
+
+logging.getLogger("points.app_client").addHandler(logging.NullHandler())  # shown where the app wants it

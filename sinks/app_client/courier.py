@@ -20,9 +20,9 @@ from sinks.app_client.records import Record
 from sinks.app_client.standing import decode_outcome
 
 log = logging.getLogger("points.app_client")
-SEND_MAX = (
-    1_000  # in flight at once; a file of 1,000 records is written in 10 ms, for which `report` may wait
-)
+# At once. To note 1,000 records as sent takes the outbox some 10 ms, as many outcomes 30 ms, and a `report`
+# may have to wait for that.
+SEND_MAX = 1_000
 FOLLOW_MAX = 1_000
 POLL_S = 0.05  # how long a record that is handed over may wait for the thread to look
 CONNECT_TIMEOUT_S = 2.0

@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.topics import outcomes_topic
 from sinks.app_client.standing import decode_outcome
+from stream.commands.send import CHECK_LOGIN
 from stream.errors import OperatorError
 from stream.onboarding import app_principal
 from stream.settings import Settings, load
@@ -41,9 +42,7 @@ def outcomes(app: str, follow: bool, last: int | None, as_json: bool) -> None:
                 del seen[next(iter(seen))]
             click.echo(message.value() if as_json else line_of(message))
     except KafkaException as error:
-        raise OperatorError(
-            f"The outcomes cannot be read: {error.args[0].str()}.", "`points doctor` finds out why."
-        ) from error
+        raise OperatorError(f"The outcomes cannot be read: {error.args[0].str()}.", CHECK_LOGIN) from error
     except KeyboardInterrupt:
         sys.stdout.flush()
     finally:

@@ -29,6 +29,10 @@ REFUSED_SHOWN_MAX = 20
 CONNECT_TIMEOUT_S = 20.0
 STALL_TIMEOUT_S = 60.0  # a killed worker's shards are taken over in some 15 s
 GOOD = (Standing.RECORDED, Standing.COUNTED, Standing.REPEATED)
+CHECK_LOGIN = (
+    "see with `points doctor` that Kafka runs, and that the password is the app's last one"
+    " (`points app rotate` makes a new one)."
+)
 REPEATED_LINE = "same as an earlier line"
 
 
@@ -149,7 +153,7 @@ class Patience:
         if (trouble := self._client.trouble()) and waited_s > CONNECT_TIMEOUT_S:
             raise OperatorError(
                 f"Kafka does not take the records: {trouble}.",
-                "`points doctor` finds out why; sending the file again is harmless.",
+                f"{CHECK_LOGIN} Sending the file again is harmless.",
             )
         if waited_s > STALL_TIMEOUT_S:
             raise OperatorError(
@@ -206,7 +210,8 @@ def show(tally: Tally, console: Console) -> None:
         table.add_row(verdict, f"{count:,}", meanings.get(verdict, "see docs/verdicts.md"))
     for verdict, count in tally.not_sent.most_common():
         table.add_row(f"{verdict} (not sent)", f"{count:,}", meanings.get(verdict, "nothing"))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     unanswered = tally.sent - tally.verdicts.total()
     without = f", {unanswered:,} not waited for" if unanswered else ""
     console.print(

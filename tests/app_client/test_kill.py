@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ class App:
         self.done = what == "done"
         return what
 
+    def end(self) -> None:
+        """For a test that failed in the middle of a life."""
+        self._process.kill()
+        self._process.wait()
+
     def kill(self) -> int:
         """kill -9. The number of records that are in flight."""
         self._process.kill()
@@ -82,11 +88,18 @@ class App:
             outbox.close()
 
 
+@pytest.fixture
+def app(platform, outbox_path) -> Iterator[App]:
+    app = App(platform, outbox_path)
+    yield app
+    app.end()
+
+
 def test_killed_at_any_point_everything_handed_over_is_credited_once_and_answered_so(
-    platform, outbox_path
+    platform, outbox_path, app
 ) -> None:
     """kill -9 at random points: one credit and the right verdict for each, in the file and the ledger."""
-    chance, app = random.Random(7), App(platform, outbox_path)
+    chance = random.Random(7)
     for life in range(KILLS + 1):
         app.start(COUNT, COUNT)
         words = chance.randrange(1, 3 * COUNT // KILLS) if life < KILLS else 3 * COUNT
@@ -101,11 +114,10 @@ def test_killed_at_any_point_everything_handed_over_is_credited_once_and_answere
 
 
 def test_killed_while_records_are_in_flight_their_answer_is_that_of_the_first_copy(
-    platform, outbox_path
+    platform, outbox_path, app
 ) -> None:
     """The broker stands still, the app dies, the broker wakes up and takes what it was sent."""
-    app, broker = App(platform, outbox_path), kafka.find(platform.settings.home)
-    lost, count = 0, 10
+    broker, lost, count = kafka.find(platform.settings.home), 0, 10
     app.start(1, count)
     while app.listen() != "told":
         pass
