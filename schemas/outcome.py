@@ -4,14 +4,16 @@ Both are made from a block by pure functions, so they can be made again at any t
 An app drops a (shard, seq, row) that it has seen: outcomes are published at least once.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from schemas.block import Block
 from schemas.report import date_of_day
 from schemas.topics import DEAD_LETTERS, INTAKE_PREFIX, app_of, outcomes_topic
 from schemas.verdicts import CODES
+
+if TYPE_CHECKING:  # an app that reads outcomes needs no Arrow
+    from schemas.block import Block
 
 VERSION = 1
 
@@ -71,7 +73,7 @@ OUTCOME_FIELDS: dict[str, tuple[type, str]] = {
 }
 
 
-def messages_of(block: Block) -> dict[str, list[Message]]:
+def messages_of(block: "Block") -> dict[str, list[Message]]:
     """All outcomes and dead letters of a block, by topic, in row order."""
     shard, seq = block.meta.shard, block.meta.seq
     topics = [span.topic for span in block.meta.sources]
