@@ -14,7 +14,8 @@ from stream.commands.query import ask, endpoint_of
 from stream.settings import Settings
 
 _ARCHIVED = """
-SELECT verdict, count(), sum(reduction_mg), sum(points_milli) FROM entries WHERE verdict != 'genesis'
+SELECT verdict, count(), sum(reduction_mg), sum(points_milli) FROM entries
+WHERE verdict NOT IN ('genesis', 'command_applied')
 GROUP BY verdict
 """
 Sums = tuple[dict[str, int], int, int]  # records by verdict, reduction_mg, points_milli
@@ -59,7 +60,7 @@ async def _ledger_sums(settings: Settings) -> Sums:
             codes += np.bincount(block.rows.column("verdict"), minlength=256)
             reduction_mg += block.rows.column("reduction_mg").sum().as_py()
             points_milli += block.rows.column("points_milli").sum().as_py()
-    codes[Verdict.GENESIS] = 0
+    codes[[Verdict.GENESIS, Verdict.COMMAND_APPLIED]] = 0  # rows of the platform, not of the load
     return {CODES[code]: int(codes[code]) for code in np.flatnonzero(codes)}, reduction_mg, points_milli
 
 

@@ -24,6 +24,7 @@ from stream.settings import PASSWORD_PREFIX, Settings
 SECONDS = 20
 FLOOD_RECORDS = 400_000  # without a quota: more than half a minute's work for a core
 P99_LIMIT_MS = 500
+WARM_UP_S = 5.0  # the first cycles load libraries
 SETTLE_S = 3.0  # a flood's first seconds are its start
 
 
@@ -66,7 +67,7 @@ def _measured(home: Path, seconds: int, console: Console) -> list[Phase]:
         probe = Probe(settings)
         try:
             line.update("waiting for the first outcomes")
-            probe.wait_until_quiet()
+            probe.latencies_s(WARM_UP_S)
             line.update("nobody floods")
             phases = [_phase("none", 0, probe.latencies_s(seconds))]
             for name, quota in (("default quota", DEFAULT_QUOTA), ("no quota", QUOTA)):

@@ -22,7 +22,7 @@ def app() -> None:
 @click.option(
     "--quota-kib-s",
     type=click.IntRange(1, 1 << 20),
-    default=256,
+    default=128,
     show_default=True,
     help="KiB/s that the app may write on each broker; it may read four times as much.",
 )

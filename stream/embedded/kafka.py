@@ -82,8 +82,8 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-# A flooding app's burst before its quota holds it: what it may send in two seconds, not in Kafka's ten.
-quota.window.num=3
+# A flooding app's burst before its quota holds it: what it may send in one second, not in Kafka's ten.
+quota.window.num=2
 message.max.bytes=20971520
 log.dirs={log_dir}
 """

@@ -71,7 +71,7 @@ def test_an_app_comes_reports_is_suspended_and_comes_back(platform, points) -> N
     assert (told["writes"], told["reads"], told["behind"]) == ("intake.taxi", "outcomes.taxi", [])
     assert "registered already" in points(*ADD, fails=True)
     [listed] = [app for app in json.loads(points("app", "list", "--json")) if app["app"] == "taxi"]
-    assert (listed["active"], listed["shards_in_force"], listed["produce_bytes_s"]) == (True, 4, 256 << 10)
+    assert (listed["active"], listed["shards_in_force"], listed["produce_bytes_s"]) == (True, 4, 128 << 10)
 
     old = told["credentials"]["KAFKA_PASSWORD"]
     platform.settings = platform.settings.with_password("app-taxi", old)
