@@ -22,7 +22,7 @@ demo: setup
 # Node and Go for the apps of tests/clients, 130 MB that nobody else needs.
 test: setup
 	$(BIN)/uv sync --frozen --quiet --inexact --group clients
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The whole system in one thread and virtual time, every seed another history of failures.
 SEEDS ?= 2000
