@@ -14,7 +14,7 @@ from schemas.topics import topic_specs
 from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
 from stream.errors import OperatorError
-from stream.kafka_admin import admin_client, apps_with_topics, topic_differences
+from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10

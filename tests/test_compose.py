@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stream import settings as settings_module
-from stream.platform_setup import PRINCIPALS
+from stream.platform.setup import PRINCIPALS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")

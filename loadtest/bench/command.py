@@ -23,7 +23,7 @@ from loadtest.bench.verify import differences
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
 from stream.embedded import stack
-from stream.onboarding import app_principal
+from stream.platform.onboarding import app_principal
 from stream.settings import Settings
 
 RECORDS, QUICK_RECORDS, PEER_RECORDS = 2_000_000, 400_000, 20_000

@@ -14,11 +14,11 @@ from loadtest.bench.peer import BALANCES, GROUP, PRINCIPAL, TOPIC
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import APPS, Load
-from stream import kafka_admin
 from stream.embedded.stack_file import new_secret
-from stream.kafka_admin import GROUP as GROUP_KIND
-from stream.kafka_admin import LITERAL, READ, REQUEST_TIMEOUT_S, Grant
-from stream.kafka_admin import TOPIC as TOPIC_KIND
+from stream.platform import kafka_admin
+from stream.platform.kafka_admin import GROUP as GROUP_KIND
+from stream.platform.kafka_admin import LITERAL, READ, REQUEST_TIMEOUT_S, Grant
+from stream.platform.kafka_admin import TOPIC as TOPIC_KIND
 from stream.settings import PASSWORD_PREFIX, Settings
 
 TIMEOUT_S = 120.0

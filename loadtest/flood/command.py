@@ -16,9 +16,9 @@ from loadtest.apps import BUS, METRO, QUOTA, with_apps
 from loadtest.bench.processes import Workers
 from loadtest.flood.probe import Probe
 from stream.embedded import stack
-from stream.kafka_quota import Quota
-from stream.onboarding import QUOTA as DEFAULT_QUOTA
-from stream.onboarding import app_principal, onboard
+from stream.platform.kafka_quota import Quota
+from stream.platform.onboarding import QUOTA as DEFAULT_QUOTA
+from stream.platform.onboarding import app_principal, onboard
 from stream.settings import PASSWORD_PREFIX, Settings
 
 SECONDS = 20

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from loadtest.bench.reports import Load
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
-from stream.onboarding import app_principal
+from stream.platform.onboarding import app_principal
 from stream.settings import load
 
 APP = "metro"

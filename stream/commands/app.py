@@ -31,8 +31,8 @@ def add(
     app_id: str, operator: str, methodologies: tuple, scenes: tuple, quota_kib_s: int, as_json: bool
 ) -> None:
     """Register APP and print its credentials, once: nothing keeps them."""
-    from stream import onboarding
     from stream.errors import OperatorError
+    from stream.platform import onboarding
     from stream.settings import load
 
     _check_known(methodologies)
@@ -60,7 +60,7 @@ def change(
     app_id: str, operator: str | None, methodologies: tuple, scenes: tuple, quota_kib_s: int | None
 ) -> None:
     """Change what APP is granted, from one row of each shard on; what is not named stays."""
-    from stream import onboarding
+    from stream.platform import onboarding
     from stream.settings import load
 
     _check_known(methodologies)
@@ -78,7 +78,7 @@ def change(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def rotate(app_id: str, as_json: bool) -> None:
     """Give APP a new password; the old one opens no new connection from now on."""
-    from stream import onboarding
+    from stream.platform import onboarding
     from stream.settings import load
 
     settings = load()
@@ -108,7 +108,7 @@ def list_apps(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stream import onboarding
+    from stream.platform import onboarding
     from stream.settings import load
 
     settings = load()
@@ -135,7 +135,7 @@ def list_apps(as_json: bool) -> None:
 
 
 def _set_active(app_id: str, active: bool) -> None:
-    from stream import onboarding
+    from stream.platform import onboarding
     from stream.settings import load
 
     settings = load()
@@ -143,7 +143,7 @@ def _set_active(app_id: str, active: bool) -> None:
 
 
 def _register(settings: Settings, wanted: App) -> None:
-    from stream import onboarding
+    from stream.platform import onboarding
 
     onboarding.register(settings, wanted)
     behind = _with_progress(lambda say: onboarding.wait_in_force(settings, wanted))
@@ -182,7 +182,7 @@ def _in_force(settings: Settings, behind: list[int]) -> str:
 
 def _print_credentials(settings: Settings, app_id: str, behind: list[int], as_json: bool) -> None:
     from schemas.topics import intake_topic, outcomes_topic
-    from stream.onboarding import app_principal
+    from stream.platform.onboarding import app_principal
 
     user = app_principal(app_id)
     credentials = {

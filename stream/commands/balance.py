@@ -16,9 +16,8 @@ def balance(uid: str, as_json: bool) -> None:
 
     from schemas.report import date_of_day, shanghai_day
     from schemas.shards import UID_BYTES, shards_of
-    from sinks.ports import Doubt
-    from sinks.redis_store import RedisStore, connect
     from stream.errors import OperatorError
+    from stream.projection import open_projection
     from stream.settings import load
 
     if len(uid) != UID_BYTES or set(uid) - set("0123456789abcdef"):
@@ -29,15 +28,8 @@ def balance(uid: str, as_json: bool) -> None:
     [shard] = shards_of([uid], settings.shards)
 
     async def read() -> tuple:
-        store = RedisStore(connect(settings.redis_url))
-        try:
+        async with open_projection(settings) as store:
             return await store.load_head(shard), (await store.read(shard, [uid], {})).persons.get(uid)
-        except Doubt as doubt:
-            raise OperatorError(
-                f"{doubt}.", "see `points status`; `points up` starts what does not run."
-            ) from doubt
-        finally:
-            await store.close()
 
     head, person = asyncio.run(read())
     if head is None:

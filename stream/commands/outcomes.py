@@ -11,7 +11,7 @@ from schemas.topics import outcomes_topic
 from sinks.app_client.standing import decode_outcome
 from stream.commands.send import CHECK_LOGIN
 from stream.errors import OperatorError
-from stream.onboarding import app_principal
+from stream.platform.onboarding import app_principal
 from stream.settings import Settings, load
 
 TIMEOUT_S = 15.0

@@ -20,7 +20,7 @@ from schemas.verdicts import TABLE
 from sinks.app_client import Answer, AppClient, OutboxFullError, Refused, Standing
 from sinks.app_client.records import check_record
 from stream.errors import OperatorError
-from stream.onboarding import app_principal
+from stream.platform.onboarding import app_principal
 from stream.settings import Settings, load
 
 CHUNK_LINES = 1_000

@@ -12,7 +12,7 @@ from stream import settings as settings_module
 def up() -> None:
     """Start the embedded stack and set the platform up; with real services, only set it up."""
     from stream.embedded import stack
-    from stream.platform_setup import set_up_platform
+    from stream.platform.setup import set_up_platform
 
     env = os.environ
     settings_module.refuse_unknown_variables(env)
@@ -27,6 +27,7 @@ def up() -> None:
     click.echo(f"up: Kafka at {settings.kafka_bootstrap}, platform {settings.platform_id}")
     if settings.embedded:
         click.echo(f"    data in {home}; see `points status`, stop with `points down`")
+    click.echo("    next: `points worker intake`, `points worker archive`, `points app add`")
 
 
 @click.command()

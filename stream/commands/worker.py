@@ -26,7 +26,7 @@ def intake() -> None:
     from sinks.redis_store import RedisStore, connect
     from stream.faust_app import batch_app
     from stream.intake import Intake
-    from stream.kafka_admin import admin_client, apps_with_topics, told_to_operator
+    from stream.platform.kafka_admin import admin_client, apps_with_topics, told_to_operator
     from stream.recovery import Expected
     from stream.settings import load
 
@@ -51,7 +51,7 @@ def archive() -> None:
     from sinks.clickhouse.read_only import ReadOnlyArchive
     from stream.archive import ArchiveHandler
     from stream.faust_app import batch_app, run_beside
-    from stream.query_endpoint import QueryEndpoint
+    from stream.query.endpoint import QueryEndpoint
     from stream.settings import load
 
     settings = load()

@@ -13,7 +13,7 @@ from stream import settings as settings_module
 from stream.embedded import folder, kafka, ports, processes, redis, stack_file
 from stream.embedded.stack_file import StackFile, new_secret
 from stream.errors import OperatorError
-from stream.platform_setup import PRINCIPALS, set_up_platform
+from stream.platform.setup import PRINCIPALS, set_up_platform
 from stream.settings import Settings
 
 SERVICES = {kafka.NAME: kafka.find, redis.NAME: redis.find}

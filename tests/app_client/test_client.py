@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from sinks.app_client import Answer, AppClient, AsyncAppClient, Standing, standing
-from stream import onboarding
+from stream.platform import onboarding
 from tests.app_client.an_app import behaviour
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]

@@ -13,7 +13,7 @@ import pytest
 
 from sinks.clickhouse.client import chdb_folder
 from sinks.clickhouse.read_only import Answer, ReadOnlyArchive
-from stream import query_endpoint
+from stream.query import endpoint as query_endpoint
 from tests.archive.query.serving import TOKEN, serving
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

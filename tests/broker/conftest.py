@@ -18,7 +18,7 @@ from schemas.block import Block
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
-from stream.kafka_admin import admin_client, apps_with_topics
+from stream.platform.kafka_admin import admin_client, apps_with_topics
 from stream.settings import Settings
 
 

@@ -21,7 +21,7 @@ from sinks.clickhouse.archive import ClickHouseArchive
 from sinks.clickhouse.client import CHDB_DATABASE
 from sinks.clickhouse.read_only import ReadOnlyArchive
 from sinks.clickhouse.run import NOTHING, Run
-from stream.query_endpoint import QueryEndpoint
+from stream.query.endpoint import QueryEndpoint
 
 SERVER = os.environ.get("POINTS_TEST_CLICKHOUSE_DSN")
 TOKEN = "sesame"

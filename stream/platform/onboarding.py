@@ -16,13 +16,12 @@ from confluent_kafka import ConsumerGroupState, KafkaException, Producer
 
 from schemas import topics
 from schemas.command import App, AppCommand, encode_command
-from sinks.ports import Doubt
-from sinks.redis_store import RedisStore, connect
-from stream import kafka_admin, kafka_quota
 from stream.embedded.stack_file import new_secret
 from stream.errors import OperatorError
-from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S, TOPIC, WRITE, Grant
-from stream.kafka_quota import PRODUCE_QUOTA, Quota
+from stream.platform import kafka_admin, kafka_quota
+from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S, TOPIC, WRITE, Grant
+from stream.platform.kafka_quota import PRODUCE_QUOTA, Quota
+from stream.projection import open_projection
 from stream.settings import Settings
 
 # Of 16 million reports a day, some 350 bytes each, an app of forty sends 5 a second: room for 75 times that,
@@ -181,18 +180,11 @@ def registered_apps(settings: Settings) -> list[Entry]:
 
 async def _registry(settings: Settings) -> Registry:
     found: Registry = {}
-    store = RedisStore(connect(settings.redis_url))
-    try:
+    async with open_projection(settings) as store:
         for shard in range(settings.shards):
             head = await store.load_head(shard)
             for app in head.apps.values() if head else ():
                 found.setdefault(app.id, {})[shard] = app
-    except Doubt as doubt:
-        raise OperatorError(
-            f"{doubt}.", "see `points status`; `points up` starts what does not run."
-        ) from doubt
-    finally:
-        await store.close()
     return found
 
 

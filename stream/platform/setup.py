@@ -7,10 +7,10 @@ from schemas import topics
 from schemas.block import BlockError
 from sinks.kafka_ledger import KafkaLedger
 from sinks.ports import Doubt
-from stream import kafka_admin
 from stream.errors import OperatorError
-from stream.genesis import write_genesis
-from stream.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
+from stream.platform import kafka_admin
+from stream.platform.genesis import write_genesis
+from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
 from stream.settings import Settings
 
 WORKERS = ("intake", "archive")

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from sinks.clickhouse.errors import QueryRefused
 from sinks.clickhouse.read_only import Answer, Question, ReadOnlyArchive
-from stream.query_request import QUERY_BYTES_MAX, check_password, query_id_of, read_request
-from stream.query_response import SERVER, answered, encoding_of, refused
+from stream.query.request import QUERY_BYTES_MAX, check_password, query_id_of, read_request
+from stream.query.response import SERVER, answered, encoding_of, refused
 
 log = structlog.get_logger()
 WAITING_MAX = 16  # at 5 s a query: beyond this a client would wait longer than clients do
