@@ -21,6 +21,7 @@ SHOWN = ("text",)  # output: not run, but a table's columns are compared with th
 # What a page may say and is not run here: it takes minutes, fetches from outside or changes the shell.
 # `make demo` and `make test` are what .ci/run is for.
 ELSEWHERE = re.compile(r"(git clone|cd|make [a-z]+|points (demo|bench|flood)|export POINTS_HOME=)( |$)")
+READERS_TOOLS = ("curl", "grep")  # what a page uses and a bare machine lacks
 PLACEHOLDER = re.compile(r"<[a-z_ ]+>")
 NOW_IN_A_PROGRAM = "dt.datetime.now(SHANGHAI)"  # the platform's clock stands still at a holiday of 2024
 NOW_HERE = "dt.datetime(2024, 10, 1, 11, 30, tzinfo=SHANGHAI)"
@@ -59,8 +60,8 @@ def run_shell(text: str, platform, folder: Path) -> str:
     lines, workers = commands_of(text)
     if not lines:
         return ""
-    if re.search(r"\bcurl\b", text) and not shutil.which("curl"):
-        pytest.skip("no curl here")
+    if missing := [name for name in READERS_TOOLS if f"{name} " in text and not shutil.which(name)]:
+        pytest.skip(f"no {missing[0]} here")
     before, archived = platform.balances(), platform.archived()
     for name in workers:
         platform.stop_worker(name)
