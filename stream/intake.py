@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 
 from schemas.topics import COMMANDS, intake_topic
@@ -118,6 +119,8 @@ class Intake:
         self._tasks.clear()
 
     async def stop(self) -> None:
+        if self._taking_up:
+            self._taking_up.cancel()
         await self.revoked(set())
         for end in (self._ledger, self._publisher, self._store):
             await end.close()
@@ -164,7 +167,10 @@ class Intake:
         """Tells the transport where to continue: where the head says, and at 0 for a topic never read."""
         positions = {topic: shard.head.positions.get(topic, 0) for topic in self._sources[shard.number]}
         shard.open_buffer(positions)
-        self._commands_end[shard.number] = await self._consumer.end_of(TP(COMMANDS, shard.number))
+        try:
+            self._commands_end[shard.number] = await self._consumer.end_of(TP(COMMANDS, shard.number))
+        except (KafkaError, TimeoutError) as error:
+            raise Doubt(f"end of {COMMANDS}: {error!r}") from error
         self.metrics.ready(shard, positions)
         log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
         self._shards[shard.number] = shard

@@ -51,6 +51,7 @@ SITUATIONS = (
     "transport: a delivery lost",
     "transport: an offset gap",
     "fault: a topic apart from its shard",
+    "fault: no answer: end of commands",
     # decisions
     "cycle: two apps merged",
     "cycle: another day",

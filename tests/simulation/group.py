@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
 
 from stream.transport import Batch
@@ -27,6 +28,8 @@ class Consumer:
 
     async def end_of(self, tp: TP) -> int:
         await asyncio.sleep(0.001)
+        if self.world.chance.fault("no answer: end of commands", 0.02):
+            raise KafkaTimeoutError
         found = self.world.records(tp, 0)
         return found[-1].offset + 1 if found else 0
 
