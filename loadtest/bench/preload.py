@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as Partition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from loadtest.bench.reports import Record
 from stream.errors import OperatorError
+from stream.platform.kafka_admin import admin_client
 from stream.settings import Settings
 
 STEP_RECORDS = 2_000
@@ -50,7 +51,7 @@ def preload(
 
 def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """The end of every partition of these topics, by (topic, partition)."""
-    admin = AdminClient({**settings.librdkafka("admin"), "log_level": 0})
+    admin = admin_client(settings)
     asked = {Partition(topic, p): OffsetSpec.latest() for topic in topics for p in range(settings.shards)}
     answers = admin.list_offsets(asked, request_timeout=30)
     return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}

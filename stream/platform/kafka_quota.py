@@ -3,6 +3,8 @@
 The request is Kafka's AlterClientQuotas (KIP-546), version 0, sent by aiokafka's own admin client.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -65,7 +67,8 @@ async def set_quota(client: dict, user: str, quota: Quota) -> None:
     Raises aiokafka's KafkaError if the broker cannot be reached, PermissionError if it refuses.
     """
     ops = [(_KEYS[name], float(value), False) for name, value in quota._asdict().items()]
-    answer = await _send(client, _AlterClientQuotasRequest([([("user", user)], ops)]))
+    async with _admin(client) as admin:
+        answer = await admin._send_request(_AlterClientQuotasRequest([([("user", user)], ops)]))
     for code, message, _ in answer.entries:
         if code:
             raise PermissionError(f"error {code}: {message}")
@@ -74,19 +77,22 @@ async def set_quota(client: dict, user: str, quota: Quota) -> None:
 async def quotas(client: dict, users: list[str]) -> dict[str, dict[str, float]]:
     """The quotas of users by Kafka's own names; a user without any is absent."""
     found = {}
-    for user in users:
-        answer = await _send(client, DescribeClientQuotasRequest([("user", _EXACT_MATCH, user)], True))
-        if answer.error_code:
-            raise PermissionError(f"error {answer.error_code}: {answer.error_message}")
-        for _, values in answer.entries:
-            found[user] = dict(values)
+    async with _admin(client) as admin:
+        for user in users:
+            request = DescribeClientQuotasRequest([("user", _EXACT_MATCH, user)], True)
+            answer = await admin._send_request(request)
+            if answer.error_code:
+                raise PermissionError(f"error {answer.error_code}: {answer.error_message}")
+            for _, values in answer.entries:
+                found[user] = dict(values)
     return found
 
 
-async def _send(client: dict, request: Request) -> Response:
+@asynccontextmanager
+async def _admin(client: dict) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client)
     await admin.start()
     try:
-        return await admin._send_request(request)
+        yield admin
     finally:
         await admin.close()

@@ -58,14 +58,19 @@ def test_curl_cannot_write_as_a_reader(curl):
 @pytest.fixture
 def client(endpoint) -> Iterator[Client]:
     """clickhouse-connect as its manual opens it: sessions, compression and client_protocol_version on."""
-    with clickhouse_connect.get_client(
+    with connected(endpoint) as client:
+        yield client
+
+
+def connected(endpoint, **more: object) -> Client:
+    return clickhouse_connect.get_client(
         host=endpoint.host,
         port=endpoint.port,
         username=endpoint.user,
         password=endpoint.password,
         database=endpoint.database,
-    ) as client:
-        yield client
+        **more,
+    )
 
 
 def test_clickhouse_connect_reads_every_type_with_its_time_zone(client):
@@ -132,14 +137,7 @@ def test_clickhouse_connect_tells_the_code_of_an_error(client):
 
 
 def test_clickhouse_connect_cannot_write_as_a_reader(endpoint):
-    with clickhouse_connect.get_client(
-        host=endpoint.host,
-        port=endpoint.port,
-        username=endpoint.user,
-        password=endpoint.password,
-        database=endpoint.database,
-        settings={"readonly": 1},
-    ) as client:
+    with connected(endpoint, settings={"readonly": 1}) as client:
         for write in (
             lambda: client.insert("ledger_rows", [[1]], ["shard"], column_type_names=["UInt16"]),
             lambda: client.raw_insert("ledger_rows", ["shard"], b"1\n", fmt="TSV"),
