@@ -9,6 +9,10 @@ INTAKE_MESSAGE_BYTES_MAX = 1 * MIB  # the broker's own refusal; between the two 
 RAW_KEPT_BYTES_MAX = 8 * KIB  # of a refused record: beyond it a prefix is kept, and the hash of the whole
 EVIDENCE_BYTES_MAX = 2 * KIB
 
+# --- one record batch of an app, as its producer packed it ------------------------------------------------
+BATCH_RECORDS_MAX = 65_536  # offsets that it covers; 1 MiB holds twice as many of the least records
+BATCH_UNPACKED_BYTES_MAX = 16 * MIB  # a producer's batch of 1 MiB, well compressed, is a few MiB
+
 # --- one cycle, which becomes one block -----------------------------------------------------------------
 CYCLE_ROWS_MAX = 16_384  # measured: 8,000 rows 46,500 reports/s, 3,000 rows 30,600; flat beyond 16,000
 CYCLE_BYTES_MAX = 6 * MIB  # of record values; a block repeats at most these bytes plus ~250 a row
@@ -33,6 +37,7 @@ ARCHIVE_RUN_INTERVAL_MS = 5_000  # block time; the longest an archived row waits
 
 assert RAW_KEPT_BYTES_MAX <= RECORD_BYTES_MAX < INTAKE_MESSAGE_BYTES_MAX <= CYCLE_BYTES_MAX
 assert 2 * EVIDENCE_BYTES_MAX < RECORD_BYTES_MAX
+assert INTAKE_MESSAGE_BYTES_MAX < BATCH_UNPACKED_BYTES_MAX
 # Worst block: every record refused and kept raw, each row with its columns and its texts uncompressed.
 assert CYCLE_BYTES_MAX + CYCLE_ROWS_MAX * 512 <= BLOCK_BYTES_MAX
 assert CYCLE_ROWS_MAX <= BUFFERED_ROWS_MAX
