@@ -8,6 +8,10 @@ RECORD_BYTES_MAX = 16 * KIB  # a report with its largest evidence is 3 KiB; five
 INTAKE_MESSAGE_BYTES_MAX = 1 * MIB  # the broker's own refusal; between the two the verdict is too_large
 EVIDENCE_BYTES_MAX = 2 * KIB
 
+# --- one record batch of an app, as its producer packed it ------------------------------------------------
+BATCH_RECORDS_MAX = 65_536  # offsets that it covers; 1 MiB holds twice as many of the least records
+BATCH_UNPACKED_BYTES_MAX = 16 * MIB  # a producer's batch of 1 MiB, well compressed, is a few MiB
+
 # --- one cycle, which becomes one block -----------------------------------------------------------------
 CYCLE_ROWS_MAX = 16_384  # measured: 8,000 rows 46,500 reports/s, 3,000 rows 30,600; flat beyond 16,000
 CYCLE_BYTES_MAX = 6 * MIB  # of record values; a block repeats at most these bytes plus ~250 a row
@@ -15,10 +19,6 @@ BLOCK_BYTES_MAX = 16 * MIB  # as it is written
 BLOCK_UNPACKED_BYTES_MAX = 256 * MIB  # a block larger than this was written by nobody of ours
 
 OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: exact in every JSON parser
-
-# --- one batch of an app's records, as it comes from the broker -----------------------------------------
-BATCH_RECORDS_MAX = 65_536  # clients make batches of some thousands; a byte of zstd may claim two records
-BATCH_UNPACKED_BYTES_MAX = 16 * MIB  # of an intake message of at most 1 MiB
 
 # --- one shard's memory in the intake worker ------------------------------------------------------------
 # Batches wait packed, as they came: each source in its own share of this, beyond which it alone waits, and a
@@ -52,6 +52,7 @@ ARCHIVE_RUN_INTERVAL_MS = 5_000  # block time; the longest an archived row waits
 
 assert RECORD_BYTES_MAX < INTAKE_MESSAGE_BYTES_MAX <= CYCLE_BYTES_MAX
 assert 2 * EVIDENCE_BYTES_MAX < RECORD_BYTES_MAX
+assert INTAKE_MESSAGE_BYTES_MAX < BATCH_UNPACKED_BYTES_MAX
 # Worst block: nothing of it can be compressed, every row with its columns, its texts and a detail.
 assert CYCLE_BYTES_MAX + CYCLE_ROWS_MAX * 512 <= BLOCK_BYTES_MAX
 assert BATCH_UNPACKED_BYTES_MAX <= UNPACKED_BYTES_MAX
