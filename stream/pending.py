@@ -15,17 +15,18 @@ class Pending:
     """The batches of one source from offset `first` on.
 
     `due`: the offset that a following fetch must continue; `end`: up to which records are known to exist;
-    `step_us`: what a record pays; `rows_max`: its quota of rows a day, None for none.
+    `step_us`: what a record pays; `rows_max`: the quota of rows a day, None for none.
     """
 
-    def __init__(self, topic: str, source: Source, step_us: int, end: int, rows_max: int | None) -> None:
+    def __init__(self, topic: str, source: Source, step_us: int, end: int) -> None:
         self.topic, self.topic_id = topic, source.topic_id
         self.first = self.due = source.next
         self.end = end
         self.paid_us = source.paid_us
         self.batches: list[Batch] = []
         self.nbytes = 0
-        self._step_us, self._rows_max = step_us, rows_max
+        self.rows_max: int | None = None
+        self._step_us = step_us
         self._day, self._day_rows = source.day, source.day_rows
         self._floor_ms = (
             0  # a broker whose clock stepped back must not reorder a source: its times never fall
@@ -53,7 +54,7 @@ class Pending:
 
     def used_up(self, today: int) -> bool:
         """Whether its quota of rows is used up for `today`."""
-        return self._rows_max is not None and self._day >= today and self._day_rows >= self._rows_max
+        return self.rows_max is not None and self._day >= today and self._day_rows >= self.rows_max
 
     def earliest_us(self) -> int:
         """The least fair time that the next record, not fetched yet, can have."""
