@@ -23,11 +23,14 @@ OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: 
 # --- one shard's memory in the intake worker ------------------------------------------------------------
 # Batches wait packed, as they came: each source in its own share of this, beyond which it alone waits, and a
 # fetch.
+BATCH_HELD_BYTES = 512  # measured: what a batch takes beside its payload
 BUFFERED_BYTES_MAX = 24 * MIB
 BUFFERED_SOURCE_BYTES_MIN = 256 * KIB  # the share of a source among very many
 FETCH_BYTES_MAX = 1 * MIB  # of one partition
 # Unpacked are the values of the cycle in hand (CYCLE_BYTES_MAX), while it is put together the batches that
-# they come from, and between two cycles what is left of the batches that were begun.
+# they come from (beyond this no further one is unpacked), and between two cycles what is left of the batches
+# that were begun.
+VALUE_HELD_BYTES = 56  # what a value takes beside its bytes
 UNPACKED_BYTES_MAX = 32 * MIB
 UNPACKED_KEPT_BYTES_MAX = 4 * MIB
 
