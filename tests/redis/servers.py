@@ -1,0 +1,84 @@
+"""Redis servers of a test's own: on a socket in a temporary folder, ended with the test."""
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+
+from stream.embedded.redis import WORKER_COMMANDS, WORKER_KEYS, executable
+
+DEBIAN = "redis-server"  # whatever is on PATH: `.ci/run` installs Debian's 7.0
+CONFIGURATION = """\
+port 0
+unixsocket redis.sock
+user worker on >secret resetchannels {keys} -@all {commands}
+dir .
+appendonly yes
+appendfsync always
+save ""
+set-max-intset-entries 8192
+"""
+
+
+class Server:
+    """One server; `admin` is a client without limits, `url` what a worker is given."""
+
+    def __init__(self, program: str, folder: Path, more: str = "") -> None:
+        self.program, self.folder = program, folder
+        self.url = f"unix://worker:secret@{folder / 'redis.sock'}"
+        self.admin = redis.Redis.from_url(f"unix://{folder / 'redis.sock'}")
+        rights = {
+            "keys": " ".join(f"~{pattern}" for pattern in WORKER_KEYS),
+            "commands": " ".join(f"+{command}" for command in WORKER_COMMANDS),
+        }
+        (folder / "redis.conf").write_text(CONFIGURATION.format(**rights) + more)
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Returns once it answers, or has died."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self.program, "redis.conf"], cwd=self.folder, stdout=log, stderr=log
+            )
+        deadline_s = time.monotonic() + 30
+        while self._process.poll() is None and time.monotonic() < deadline_s:
+            with contextlib.suppress(redis.RedisError):
+                self.admin.ping()
+                return
+            time.sleep(0.01)
+        raise AssertionError((self.folder / "log").read_text()[-2_000:])
+
+    def kill(self) -> None:
+        """As SIGKILL does."""
+        if self._process:
+            self._process.kill()
+            self._process.wait(20)
+        self.admin.connection_pool.disconnect()
+
+    def restart(self) -> None:
+        """Killed, and started on what it left."""
+        self.kill()
+        self.start()
+
+    def append_only_file(self) -> Path:
+        """The file that grows."""
+        return max(self.folder.rglob("*.aof"), key=lambda path: path.stat().st_mtime_ns)
+
+
+@contextlib.contextmanager
+def server(kind: str, more: str = "") -> Iterator[Server]:
+    """A running server: the embedded one (`valkey`), or the one on PATH; None of it is left."""
+    program = str(executable()) if kind == "valkey" else shutil.which(DEBIAN)
+    folder = Path(tempfile.mkdtemp(prefix="points-redis-"))  # short: a socket's path has its limit
+    made = Server(program, folder, more)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+        shutil.rmtree(folder)
