@@ -52,7 +52,7 @@ set-max-intset-entries 8192
 DAMAGED = re.compile(
     r"Bad file format reading|Unknown command .* reading|Error reading the (RDB|append only file)"
     r"|Unrecoverable error reading|truncated file is not the last file|AOF file .* doesn't exist"
-    r"|AOF manifest file|rdb file reading|RDB checksum|Internal error in RDB",
+    r"|Unable to obtain the AOF file|AOF manifest file|rdb file reading|RDB checksum|Internal error in RDB",
     re.IGNORECASE,
 )
 
@@ -158,10 +158,13 @@ def _is_ours_alone(path: Path) -> bool:
 def _answers(process: psutil.Process, home: Path, stack: StackFile) -> bool:
     """Wait until it answers PING, or is dead, or takes too long (reading its file, it answers LOADING)."""
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
+    once = Retry(NoBackoff(), 0)  # it is asked again here, and sooner
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     url = stack_file.redis_url(home, stack, REDIS_WORKER)
-    with redis.Redis.from_url(url, socket_timeout=2, driver_info=None) as client:
+    with redis.Redis.from_url(url, socket_timeout=2, retry=once, driver_info=None) as client:
         while processes.is_alive(process) and time.monotonic() < deadline_s:
             try:
                 return client.ping()
