@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sinks.ports import Doubt
@@ -22,6 +22,8 @@ ADVICE = {
     "BUSY": "somebody else's script holds it up: SCRIPT KILL ends that",
     "READONLY": "it is a replica: point POINTS_REDIS_URL at the primary",
     "MASTERDOWN": "it is a replica without its primary: point POINTS_REDIS_URL at the primary",
+    "WRONGPASS": "it knows no such user with this password: see POINTS_REDIS_URL",
+    "NOAUTH": "it wants a user and a password: see POINTS_REDIS_URL",
     "EXECABORT": "it refused a part of a transaction: its log says why",
     "CLUSTERDOWN": "its cluster does not serve all slots: CLUSTER INFO says why",
     "TRYAGAIN": "its cluster moves slots: wait",
@@ -51,14 +53,18 @@ def told_as_doubt() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        said = str(error)
-        answer = f"{getattr(error, 'status_code', None) or ''} {said}".strip()
+        said, code = str(error), _status_code(error)
+        answer = f"{code} {said}" if code else said
         if found := _CODE.search(answer):
             raise Refused(found[1], said) from error
-        if isinstance(error, NoPermissionError | ResponseError) and _FORBIDDEN.search(answer):
+        if isinstance(error, ResponseError) and _FORBIDDEN.search(answer):
             raise Forbidden(said) from error
-        if isinstance(error, AuthenticationError):
-            raise Doubt(f"Redis does not let this user in: check the password; it said: {said}") from error
         if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
             raise Doubt(f"Redis: {said}") from error
         raise
+
+
+def _status_code(error: Exception) -> str | None:
+    """The first word of Redis's answer, which the client cuts off; one to AUTH comes wrapped once more."""
+    inner = error.args[0] if error.args and isinstance(error.args[0], RedisError) else error
+    return getattr(inner, "status_code", None)

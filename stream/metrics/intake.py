@@ -84,6 +84,12 @@ class IntakeMetrics(WorkerMetrics):
         self.rebuilds = Counter(
             "points_rebuilds", "Shards that Redis did not have, or had torn.", registry=self.registry
         )
+        self._refusals = Counter(
+            "points_redis_refusals",
+            "Requests that Redis refused, by the first word of what it said: OOM is a full one.",
+            ["code"],
+            registry=self.registry,
+        )
         for reason in ("redis", "kafka", OVERTAKEN):
             self._recoveries.labels(reason)
 
@@ -122,7 +128,7 @@ class IntakeMetrics(WorkerMetrics):
     def ready(self, shard: Shard, positions: dict[str, int]) -> None:
         """The shard is recovered, and delivery begins at `positions`."""
         watch = self.watches[shard.number]
-        watch.ready, watch.pending = shard, None
+        watch.ready, watch.pending, watch.refused = shard, None, ""
         watch.unpublished_since_ms.clear()
         for topic, position in positions.items():
             watch.backlogs.setdefault(topic, Backlog()).place(position)
@@ -190,6 +196,12 @@ class IntakeMetrics(WorkerMetrics):
         self.service_answered(service, answered)
         if not answered and (watch := self.watches.get(shard)):
             watch.unanswered = service
+
+    def refused(self, shard: int, code: str) -> None:
+        """Redis is there, and refuses."""
+        self._refusals.labels(code).inc()
+        if watch := self.watches.get(shard):
+            watch.refused = code
 
     def _settle(self, watch: ShardWatch, head: Head) -> bool:
         """Everything below the head's positions is decided. Counted here if by the pending block."""

@@ -31,6 +31,7 @@ class ShardWatch:
         self.step: tuple[str, float] | None = None  # of the running cycle, and when it began
         self.pending: Block | None = None  # was given to the ledger, and is not known to be applied
         self.unanswered = ""  # the service behind the next doubt
+        self.refused = ""  # the code with which Redis refused last, until the shard is ready again
         self.unpublished_since_ms: deque[int] = deque()  # one entry a block
 
 
@@ -49,6 +50,8 @@ class IntakeState(Collector):
             gauges.add("points_shard_recovering_seconds", recovering_ms / 1000, stage="intake", shard=number)
             if shard:
                 gauges.add("points_shard_seq", shard.head.seq, stage="intake", shard=number)
+            if watch.refused:
+                gauges.add("points_redis_refuses", 1, shard=number, code=watch.refused)
             held = sum(backlog.held() for backlog in watch.backlogs.values())
             gauges.add("points_held_records", held, stage="intake", shard=number)
             gauges.add("points_held_bytes", shard.buffer.nbytes if shard else 0, stage="intake", shard=number)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from stream.embedded.redis import WORKER_COMMANDS, WORKER_KEYS, executable
 
@@ -22,6 +24,7 @@ appendonly yes
 appendfsync always
 save ""
 set-max-intset-entries 8192
+enable-protected-configs yes
 """
 
 
@@ -31,7 +34,7 @@ class Server:
     def __init__(self, program: str, folder: Path, more: str = "") -> None:
         self.program, self.folder = program, folder
         self.url = f"unix://worker:secret@{folder / 'redis.sock'}"
-        self.admin = redis.Redis.from_url(f"unix://{folder / 'redis.sock'}")
+        self.admin = self.another_admin()
         rights = {
             "keys": " ".join(f"~{pattern}" for pattern in WORKER_KEYS),
             "commands": " ".join(f"+{command}" for command in WORKER_COMMANDS),
@@ -39,16 +42,26 @@ class Server:
         (folder / "redis.conf").write_text(CONFIGURATION.format(**rights) + more)
         self._process: subprocess.Popen | None = None
 
-    def start(self) -> None:
-        """Returns once it answers, or has died."""
+    def another_admin(self) -> redis.Redis:
+        """A client that asks once: a refusal is what a test waits for."""
+        return redis.Redis(unix_socket_path=str(self.folder / "redis.sock"), retry=Retry(NoBackoff(), 0))
+
+    def start(self, wait: bool = True) -> None:
+        """Returns once it answers, or, without `wait`, once it is there. Raises if it died."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.program, "redis.conf"], cwd=self.folder, stdout=log, stderr=log
             )
         deadline_s = time.monotonic() + 30
         while self._process.poll() is None and time.monotonic() < deadline_s:
-            with contextlib.suppress(redis.RedisError):
+            try:
                 self.admin.ping()
+            except redis.BusyLoadingError:
+                if not wait:
+                    return
+            except redis.RedisError:
+                pass
+            else:
                 return
             time.sleep(0.01)
         raise AssertionError((self.folder / "log").read_text()[-2_000:])
@@ -60,10 +73,12 @@ class Server:
             self._process.wait(20)
         self.admin.connection_pool.disconnect()
 
-    def restart(self) -> None:
-        """Killed, and started on what it left."""
+    def restart(self, wait: bool = True, more: str = "") -> None:
+        """Killed, and started on what it left, with `more` lines of configuration."""
         self.kill()
-        self.start()
+        with (self.folder / "redis.conf").open("a") as file:
+            file.write(more)
+        self.start(wait)
 
     def append_only_file(self) -> Path:
         """The file that grows."""
