@@ -163,7 +163,7 @@ def _answers(process: psutil.Process, home: Path, stack: StackFile) -> bool:
 
     once = Retry(NoBackoff(), 0)  # it is asked again here, and sooner
     deadline_s = time.monotonic() + READY_TIMEOUT_S
-    url = stack_file.redis_url(home, stack, REDIS_WORKER)
+    url = stack_file.redis_url(home, stack, REDIS_WORKER, stack.redis_password)
     with redis.Redis.from_url(url, socket_timeout=2, retry=once, driver_info=None) as client:
         while processes.is_alive(process) and time.monotonic() < deadline_s:
             try:

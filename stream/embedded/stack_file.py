@@ -35,9 +35,8 @@ def redis_socket(home: Path, stack: StackFile) -> Path:
     return Path(stack.redis_socket_folder or home / "redis") / "redis.sock"
 
 
-def redis_url(home: Path, stack: StackFile, user: str) -> str:
-    """The URL with which `user` reaches the Redis of `home`; it holds the password."""
-    password = {REDIS_WORKER: stack.redis_password, REDIS_ADMIN: stack.redis_admin_password}[user]
+def redis_url(home: Path, stack: StackFile, user: str, password: str) -> str:
+    """The URL with which a user reaches the Redis of `home`."""
     return f"unix://{user}:{quote(password)}@{quote(str(redis_socket(home, stack)))}"
 
 

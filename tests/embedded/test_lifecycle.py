@@ -54,7 +54,9 @@ def kill(home: Path, name: str) -> None:
 
 
 def redis_admin(home: Path) -> redis.Redis:
-    return redis.Redis.from_url(stack_file.redis_url(home, stack_file.read(home), stack_file.REDIS_ADMIN))
+    remembered = stack_file.read(home)
+    password = remembered.redis_admin_password
+    return redis.Redis.from_url(stack_file.redis_url(home, remembered, stack_file.REDIS_ADMIN, password))
 
 
 @contextlib.contextmanager

@@ -40,7 +40,8 @@ class Home:
             processes._children[process.pid].wait(10)
 
     def url(self, user: str) -> str:
-        return stack_file.redis_url(self.path, self.stack, user)
+        password = {REDIS_WORKER: self.stack.redis_password, REDIS_ADMIN: self.stack.redis_admin_password}
+        return stack_file.redis_url(self.path, self.stack, user, password[user])
 
     def client(self, user: str = REDIS_WORKER) -> client_of.Redis:
         return client_of.Redis.from_url(self.url(user), driver_info=None)
