@@ -15,7 +15,7 @@ from stream import cli, doctor, redis_health
 from stream.embedded import folder, jars, ports, stack_file
 from stream.errors import OperatorError
 from stream.settings import Settings
-from tests.redis.servers import server
+from tests.redis.servers import CONFIGURATION, server
 
 
 def points(*arguments: str, **env: str) -> subprocess.CompletedProcess:
@@ -200,7 +200,7 @@ def test_doctor_notes_a_line_that_only_packagers_mend() -> None:
 
 @pytest.mark.stack
 def test_doctor_sees_a_redis_that_evicts(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    with server("valkey", "maxmemory-policy allkeys-lru\n") as evicting:
+    with server("valkey", CONFIGURATION + "maxmemory-policy allkeys-lru\n") as evicting:
         there = msgspec.structs.replace(stack, redis_url=evicting.url)
         monkeypatch.setattr(doctor.settings_module, "load", lambda _: there)
         checks, _ = doctor.examine({"POINTS_HOME": str(stack.home)})

@@ -15,10 +15,11 @@ from redis.retry import Retry
 from stream.embedded.redis import WORKER_COMMANDS, WORKER_KEYS, executable
 
 DEBIAN = "redis-server"  # whatever is on PATH: `.ci/run` installs Debian's 7.0
-CONFIGURATION = """\
+RIGHTS = " ".join([*(f"~{keys}" for keys in WORKER_KEYS), *(f"+{command}" for command in WORKER_COMMANDS)])
+CONFIGURATION = f"""\
 port 0
 unixsocket redis.sock
-user worker on >secret resetchannels {keys} -@all {commands}
+user worker on >secret resetchannels -@all {RIGHTS}
 dir .
 appendonly yes
 appendfsync always
@@ -31,20 +32,17 @@ enable-protected-configs yes
 class Server:
     """One server; `admin` is a client without limits, `url` what a worker is given."""
 
-    def __init__(self, program: str, folder: Path, more: str = "") -> None:
-        self.program, self.folder = program, folder
+    def __init__(self, program: str, folder: Path, configuration: str, login: str = "") -> None:
+        self.program, self.folder, self._login = program, folder, login
         self.url = f"unix://worker:secret@{folder / 'redis.sock'}"
         self.admin = self.another_admin()
-        rights = {
-            "keys": " ".join(f"~{pattern}" for pattern in WORKER_KEYS),
-            "commands": " ".join(f"+{command}" for command in WORKER_COMMANDS),
-        }
-        (folder / "redis.conf").write_text(CONFIGURATION.format(**rights) + more)
+        (folder / "redis.conf").write_text(configuration)
         self._process: subprocess.Popen | None = None
 
     def another_admin(self) -> redis.Redis:
         """A client that asks once: a refusal is what a test waits for."""
-        return redis.Redis(unix_socket_path=str(self.folder / "redis.sock"), retry=Retry(NoBackoff(), 0))
+        url = f"unix://{self._login}{self.folder / 'redis.sock'}"
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
 
     def start(self, wait: bool = True) -> None:
         """Returns once it answers, or, without `wait`, once it is there. Raises if it died."""
@@ -86,11 +84,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(kind: str, more: str = "") -> Iterator[Server]:
-    """A running server: the embedded one (`valkey`), or the one on PATH; None of it is left."""
+def server(kind: str, configuration: str = CONFIGURATION, login: str = "") -> Iterator[Server]:
+    """A running server: the embedded one (`valkey`), or the one on PATH. Nothing of it is left."""
     program = str(executable()) if kind == "valkey" else shutil.which(DEBIAN)
     folder = Path(tempfile.mkdtemp(prefix="points-redis-"))  # short: a socket's path has its limit
-    made = Server(program, folder, more)
+    made = Server(program, folder, configuration, login)
     try:
         made.start()
         yield made

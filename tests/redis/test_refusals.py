@@ -17,7 +17,7 @@ from tests.making import APPS, BUS, METRO, NOON_MS, record, registered, uid
 from tests.metrics.feeding import decide_all, scraped
 from tests.model.driver import Faulty, World, fold
 from tests.redis.changes import AFTER, BEFORE, change, state
-from tests.redis.servers import Server, server
+from tests.redis.servers import CONFIGURATION, Server, server
 
 ALERT = next(alert for alert in ALERTS if alert.name == "PointsRedisRefuses")
 
@@ -158,7 +158,7 @@ def test_a_cluster_without_slots_refuses(run) -> None:
         assert caught.value.code == "CLUSTERDOWN"
         await store.close()
 
-    with server("valkey", "cluster-enabled yes\nport 0\n") as made:
+    with server("valkey", CONFIGURATION + "cluster-enabled yes\n") as made:
         run(play(made.url))
 
 
