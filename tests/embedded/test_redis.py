@@ -17,7 +17,7 @@ from sinks.redis_store import RedisStore, connect
 from stream.embedded import folder, processes, redis, stack_file
 from stream.embedded.stack_file import REDIS_ADMIN, REDIS_WORKER, StackFile
 from stream.errors import OperatorError
-from tests.redis.changes import change
+from tests.redis.changes import AFTER, change, state
 
 ONCE = Retry(NoBackoff(), 0)
 
@@ -115,6 +115,22 @@ def test_the_workers_user_may_do_what_the_store_needs_and_no_more(home: Home) ->
 
     asyncio.run(everything())
     assert admin.acl_log() == [], "the store asked for something that its user may not do"
+
+
+def test_what_was_committed_is_there_after_a_kill(home: Home) -> None:
+    """Also with the default user off, under whom Redis 7.0 would load its own transactions, and cannot."""
+    home.up()
+    home.commit((0, 1), (0, 2))
+    home.kill()
+    home.up()
+
+    async def found() -> str:
+        store = RedisStore(connect(home.url(REDIS_WORKER)))
+        found = await state(store, 0, 2)
+        await store.close()
+        return found
+
+    assert asyncio.run(found()) == AFTER
 
 
 def test_a_path_too_long_for_a_socket_gets_a_short_folder_that_is_ours(
