@@ -115,6 +115,9 @@ HAND_MADE: dict[str, Made] = {
     "snappy: xerial, version little-endian": Made(making.xerial(PLAIN, version=1 << 24), codec=SNAPPY),
     "snappy: xerial, version 0": Made(making.xerial(PLAIN, version=0), codec=SNAPPY),
     "snappy: xerial, version -1": Made(making.xerial(PLAIN, version=-1), codec=SNAPPY),
+    "snappy: a second xerial stream of version 0": Made(
+        making.xerial(PLAIN[:HALF]) + making.xerial(PLAIN[HALF:], version=0), codec=SNAPPY
+    ),
     "snappy: two xerial streams": Made(
         making.xerial(PLAIN[:HALF]) + making.xerial(PLAIN[HALF:]), codec=SNAPPY
     ),

@@ -11,7 +11,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** For each line "base next": what a Java consumer reads there, as "offset:hash ...", and "error CLASS" where it fails. */
+/** For each line "base next": what is read there, as "offset:bytes:hash ...", and "error ..." where that fails. */
 public class App {
     public static void main(String[] args) throws Exception {
         Properties config = new Properties();
@@ -41,7 +41,8 @@ public class App {
                 }
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
                     if (record.offset() < next) {
-                        found.append(record.offset()).append(':').append(hash(record.value())).append(' ');
+                        byte[] value = record.value() == null ? new byte[0] : record.value();
+                        found.append("%d:%d:%s ".formatted(record.offset(), value.length, hash(value)));
                     }
                 }
             }
@@ -52,7 +53,7 @@ public class App {
     }
 
     static String hash(byte[] value) throws Exception {
-        byte[] hash = MessageDigest.getInstance("SHA-256").digest(value == null ? new byte[0] : value);
+        byte[] hash = MessageDigest.getInstance("SHA-256").digest(value);
         return HexFormat.of().formatHex(hash, 0, 8);
     }
 }
