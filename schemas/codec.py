@@ -32,7 +32,7 @@ CHUNK_RECORDS = 32
 _decoder = msgspec.json.Decoder(Report)
 _whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 # The fields that most reports carry, of a whole chunk, in one match; the rarer ones send it to the slow path.
-_CHECKED_TOGETHER = "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})?\n"
+_CHECKED_TOGETHER = "{uid} {report_id}\n{methodology}\n(?:{source_txn})? (?:{region})?\n"
 _chunk = re.compile(f"(?:{_CHECKED_TOGETHER.format(**PATTERNS)})*+")
 _TEXTS = (
     "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})? (?:{scene_id})? (?:{evidence_tier})? "
@@ -107,7 +107,7 @@ def _parse_together(values: list[bytes], joined: bytes) -> list[Report] | None:
 def _are_plain(reports: list[Report], times_ms: list[int]) -> bool:
     """Whether nothing is wrong with any of the texts that most reports carry."""
     names = [
-        f"{r.report_id} {r.methodology} {'' if r.source_txn is UNSET else r.source_txn}" for r in reports
+        f"{r.report_id}\n{r.methodology}\n{'' if r.source_txn is UNSET else r.source_txn}" for r in reports
     ]
     text = "".join(
         [
@@ -115,12 +115,12 @@ def _are_plain(reports: list[Report], times_ms: list[int]) -> bool:
             for r, name in zip(reports, names, strict=True)
         ]
     )
-    # One line a report: a name with a newline in it could pass for two lines that both look right.
-    if text.count("\n") != len(reports) or _chunk.fullmatch(text) is None:
+    # Three lines a report: a name with a newline in it could pass for two that both look right.
+    if text.count("\n") != 3 * len(reports) or _chunk.fullmatch(text) is None:
         return False
     if any(r.report_id[:8] != _compact_day(ms) for r, ms in zip(reports, times_ms, strict=True)):
         return False
-    return not may_hold_personal_data("\n".join(names).replace(" ", "\n"))
+    return not may_hold_personal_data("\n".join(names))
 
 
 def _are_usual(joined: bytes, reports: list[Report]) -> bool:

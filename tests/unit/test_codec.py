@@ -56,7 +56,7 @@ HOSTILE = [
     record(source_txn="x\n"),
     # Two lines that both look right, in one record.
     record(report_id=f"20240907-x M  \n{uid()} 20240907-y"),
-    record(source_txn=f"a \n{uid()} 20240907-y M b"),
+    record(source_txn=f"a \n{uid()} 20240907-y M b"), record(source_txn=f"a \n{uid()} 20240907-y\nM\nb"),
     record(at=NOON.replace(year=1)), record(occurred_at="9999-12-31T23:59:59-23:59"),
     record(occurred_at="2024-09-07T12:00:00"), record(occurred_at=1725681600),
     with_evidence(b'"\xff\xfe"'), with_evidence(b'"\\ud800"'), with_evidence(b'"\xed\xa0\x80"'),

@@ -99,8 +99,8 @@ def test_who_reports_was_born_before_the_regulation(born: str, somebody: bool) -
 
 gaps = st.sampled_from(["", "-", ".", "_", ":"])
 phones = st.tuples(
-    st.sampled_from(["", "20240907-", "tel:"]), st.sampled_from(["", "86", "0086"]), gaps, st.just("138"), gaps,
-    st.just("0013"), gaps, st.sampled_from(["8000", "8000.0", "8000-1"]),
+    st.sampled_from(["", "20240907-", "tel:"]), st.sampled_from(["", "86", "0086"]), gaps, st.just("138"),
+    gaps, st.just("0013"), gaps, st.sampled_from(["8000", "8000.0", "8000-1"]),
 )  # fmt: skip
 ids = st.lists(gaps, min_size=18, max_size=18).map(
     lambda between: [part for pair in zip(ID_NUMBER, between, strict=True) for part in pair]
