@@ -39,9 +39,9 @@ def check_login(settings: Settings, app: str) -> None:
                 if refused or time.monotonic() > end_s:
                     known = [cause for cause in causes if cause.code() != KafkaError._ALL_BROKERS_DOWN]
                     cause = (refused or known or [error.args[0]])[-1]
+                    what = f"does not let {user} in" if refused else "cannot be reached"
                     raise OperatorError(
-                        f"Kafka at {settings.kafka_bootstrap} does not let {user} in: {cause.str()}.",
-                        CHECK_LOGIN,
+                        f"Kafka at {settings.kafka_bootstrap} {what}: {cause.str()}.", CHECK_LOGIN
                     ) from error
     finally:
         consumer.close()

@@ -158,7 +158,13 @@ def test_a_wrong_password_is_told_at_once(points, command) -> None:
 
 
 def test_a_broker_that_is_not_there_is_told(points) -> None:
-    done = points("send", "-", "--as", "metro", stdin=line(5_001), POINTS_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    away = {
+        "POINTS_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+        "POINTS_REDIS_URL": "redis://:x@127.0.0.1:1",
+        "POINTS_CLICKHOUSE_DSN": "clickhouse://points:x@127.0.0.1:1/points",
+        "POINTS_KAFKA_SECURITY": "SASL_PLAINTEXT",
+    }
+    done = points("send", "-", "--as", "metro", stdin=line(5_001), **away)
     assert done.returncode == 1
-    assert b"Kafka at 127.0.0.1:1 does not let app-metro in: " in done.stderr
+    assert b"Kafka at 127.0.0.1:1 cannot be reached: " in done.stderr
     assert b"refused" in done.stderr

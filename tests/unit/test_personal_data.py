@@ -2,12 +2,14 @@
 
 import datetime as dt
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Refusal, read_report, read_reports
+from schemas.export import ROOT
 from schemas.personal_data import (
     holds_personal_data,
     is_id_number,
@@ -66,6 +68,21 @@ def test_a_forbidden_kind_does_not_hide_it() -> None:
 def test_what_only_looks_alike_and_what_the_page_lists_passes(text: str) -> None:
     assert not holds_personal_data([text])
     assert isinstance(read_report(record(evidence=text)), Report)
+
+
+def test_the_page_says_what_is_found_and_what_is_not() -> None:
+    page = (ROOT / "docs/apps.md").read_text("utf-8")
+    section = page[page.index("### No personal data") : page.index("**Numbers of your own.**")]
+    found = [
+        span
+        for part in re.findall(r"\bFound: ([^;]*?\.)\n", section)
+        for span in re.findall("`([^`]+)`", part)
+    ]
+    [rest] = re.findall(r"Not found: ([^;]*);", section)
+    not_found = re.findall("`([^`]+)`", rest)
+    assert len(found) >= 12
+    assert all(holds_personal_data([span]) for span in found)
+    assert [text for text in NOT_FOUND if text.isascii()] == not_found
 
 
 def test_a_random_number_seldom_passes_for_personal_data() -> None:
