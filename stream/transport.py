@@ -189,6 +189,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = 100  # Faust's 1,500 would be the first answer's latency after a pause
         return consumer
 
+    async def _commit(self, offsets: dict[TP, int]) -> bool:
+        """Between a subscription and its assignment aiokafka takes no commit, and of none nothing; it is a
+        hint, and the next one comes a second later."""
+        mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        return await super()._commit(mine) if mine else False
+
 
 class BatchTransport(driver.Transport):
     """The aiokafka driver with `BatchConsumer`."""

@@ -27,6 +27,7 @@ from stream.errors import OperatorError
 from stream.settings import Settings
 
 REQUEST_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 10.0
 VISIBLE_TIMEOUT_S = 20.0
 SCRAM_ITERATIONS = 4096  # the passwords are random and long: more iterations only slow log-ins down
 SCRAM_MECHANISMS = {
@@ -52,6 +53,25 @@ class Grant(NamedTuple):
 def admin_client(settings: Settings, principal: str = "admin") -> AdminClient:
     """An admin client that logs in as `principal`."""
     return AdminClient({**settings.librdkafka(principal), "log_level": 0})
+
+
+def topics_seen_by(settings: Settings, principal: str) -> set[str]:
+    """The names of the topics that `principal` may see. Raises OperatorError if Kafka does not let it in."""
+    errors: list[KafkaError] = []
+    client = AdminClient({**settings.librdkafka(principal), "log_level": 0, "error_cb": errors.append})
+    try:
+        return set(client.list_topics(timeout=ANSWER_TIMEOUT_S).topics)
+    except KafkaException as error:
+        client.poll(0)  # brings the errors of its connections: they know more than that no answer came
+        refused = [e for e in errors if e.code() == KafkaError._AUTHENTICATION]
+        why = (refused or [error.args[0]])[0].str()
+        if refused:
+            remedy = "run `points up`, which sets it." if settings.embedded else "correct it."
+            what = f"does not take the password of {principal}"
+        else:
+            remedy = "run `points up`." if settings.embedded else "check address, certificate and network."
+            what = "does not answer"
+        raise OperatorError(f"Kafka at {settings.kafka_bootstrap} {what}: {why}.", remedy) from error
 
 
 @contextmanager
