@@ -16,6 +16,10 @@ from faust.types.tuples import TP, ConsumerMessage
 from stream.errors import OperatorError, end_process
 
 
+COMMIT_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 5.0
+
+
 class Batch(NamedTuple):
     """One fetch of one partition: offsets `first` <= o < `next`; `first` is where the fetch was to continue.
 
@@ -189,11 +193,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = 100  # Faust's 1,500 would be the first answer's latency after a pause
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Leaves the group, if Kafka answers: else the others wait for the session's end, as after a kill."""
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([leaving], timeout=LEAVE_TIMEOUT_S)
+        leaving.cancel()  # a broken client raises anything, even that it was cancelled: then it is gone, too
+        await asyncio.gather(leaving, return_exceptions=True)
+
     async def _commit(self, offsets: dict[TP, int]) -> bool:
-        """Between a subscription and its assignment aiokafka takes no commit, and of none nothing; it is a
-        hint, and the next one comes a second later."""
+        """A commit is a hint, and the next one comes a second later: it waits for nobody. aiokafka would try
+        until Kafka is back, which kept a worker from ending, and between a subscription and its assignment it
+        raises, which ended one (kin: faust-streaming#94)."""
         mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
-        return await super()._commit(mine) if mine else False
+        if not mine:
+            return False
+        try:
+            return await asyncio.wait_for(super()._commit(mine), COMMIT_TIMEOUT_S)
+        except TimeoutError:
+            return False
 
 
 class BatchTransport(driver.Transport):
