@@ -1,5 +1,6 @@
 """The `points` command: it only assembles commands, and shows an operator's errors without a traceback."""
 
+import logging
 import sys
 import traceback
 from importlib import import_module
@@ -57,6 +58,7 @@ def main() -> None:
         _fail(
             OperatorError(f"points needs Python 3.11 or newer; this is {found}.", "make the venv with one.")
         )
+    logging.lastResort = None  # what libraries say on their own is in the error, with what to do
     try:
         points(prog_name="points")
     except Exception as error:

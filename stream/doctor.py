@@ -14,10 +14,12 @@ from schemas.topics import topic_specs
 from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
 from stream.errors import OperatorError
+from stream.platform import clock
 from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10
+CLOCKS_APART_MS = 60_000  # NTP keeps them within some ms; ages on the screens are wrong by as much
 NOT_EMBEDDED = "the services are not embedded"
 NO_STACK = "no settings to reach it with"
 
@@ -57,6 +59,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("redis", lambda: _redis(settings)),
+        ("clocks", lambda: _clocks(settings)),
         ("clickhouse", lambda: _clickhouse(settings)),
     ]
     found = [_run(name, check) for name, check in checks[:3]]
@@ -214,6 +217,38 @@ def _redis_faults(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "appendonly is off, so every restart rebuilds all balances from the ledger"
     elif facts["aof_last_write_status"] != "ok":
         yield "the append-only file cannot be written"
+
+
+def _clocks(settings: Settings | None) -> str:
+    if settings is None:
+        raise Skipped(NO_STACK)
+    principal = next((name for name in ("admin", "intake", "archive") if name in settings.credentials), None)
+    if principal is None:
+        raise Skipped("only admin and workers may ask the broker for its time")
+    ahead_ms = {
+        "the broker's": clock.broker_ahead_ms(settings, principal),
+        "Redis's": _redis_ahead_ms(settings),
+    }
+    told = [f"{clock.difference(-ms)} {whose}" for whose, ms in ahead_ms.items() if abs(ms) > CLOCKS_APART_MS]
+    if told:
+        raise OperatorError(
+            f"This machine's clock is {' and '.join(told)}.",
+            "set all clocks by NTP; see docs/runbook.md, clocks differ.",
+        )
+    return f"Kafka, Redis and this machine agree within {CLOCKS_APART_MS // 1000} s"
+
+
+def _redis_ahead_ms(settings: Settings) -> int:
+    from redis import Redis, RedisError
+
+    try:
+        with Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S) as client:
+            client.ping()  # connects, so that what follows is short
+            from_ms = clock.now_ms()
+            seconds, microseconds = client.time()
+            return clock.outside_ms(seconds * 1_000 + microseconds // 1_000, from_ms, clock.now_ms())
+    except RedisError as error:
+        raise Skipped(f"Redis does not tell its time: {error}") from error
 
 
 def _clickhouse(settings: Settings | None) -> str:

@@ -15,7 +15,6 @@ from faust.types.tuples import TP, ConsumerMessage
 
 from stream.errors import OperatorError, end_process
 
-
 COMMIT_TIMEOUT_S = 3.0
 LEAVE_TIMEOUT_S = 5.0
 

@@ -31,6 +31,7 @@ def intake() -> None:
     from sinks.redis_store import RedisStore, connect
     from stream.faust_app import batch_app
     from stream.intake import Intake
+    from stream.platform.clock import check_clock
     from stream.platform.kafka_admin import topics_seen_by
     from stream.recovery import Expected
 
@@ -38,6 +39,7 @@ def intake() -> None:
         client = settings.kafka_client("intake")
         expected = Expected(settings.platform_id, settings.shards, load_rules())
         apps = filter(None, map(app_of, topics_seen_by(settings, "intake")))
+        check_clock(settings, "intake")
         store = RedisStore(connect(settings.redis_url))
         handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client))
         _run(settings, batch_app(settings, "intake", handler.topics, handler), "intake", handler.metrics)
@@ -55,6 +57,7 @@ def archive() -> None:
     from sinks.clickhouse.read_only import ReadOnlyArchive
     from stream.archive import ArchiveHandler
     from stream.faust_app import batch_app, run_beside
+    from stream.platform.clock import check_clock
     from stream.platform.kafka_admin import topics_seen_by
     from stream.query.endpoint import QueryEndpoint
 
@@ -63,6 +66,7 @@ def archive() -> None:
         if folder:
             held.enter_context(_alone(settings, folder))
         topics_seen_by(settings, "archive")
+        check_clock(settings, "archive")
         thread = ThreadPoolExecutor(1, "clickhouse")
         handler = ArchiveHandler(ClickHouseArchive(settings.clickhouse_dsn), thread)
         app = batch_app(settings, "archive", list(handler.topics), handler)

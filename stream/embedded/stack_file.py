@@ -22,6 +22,7 @@ class StackFile(msgspec.Struct, forbid_unknown_fields=True):
     redis_password: str
     query_token: str
     ports: dict[str, int]
+    ledger_begun: bool = False  # all first blocks are written: from then on an empty ledger is a loss
 
 
 def new_secret() -> str:

@@ -1,4 +1,4 @@
-"""`python -m tests.broker.faulty_worker FAULT KIND`: a real worker in which one thing goes wrong.
+"""`python -m tests.broker.faulty_worker FAULT COMMAND`: `points COMMAND`, in which one thing goes wrong.
 
 Each fault says `injected` when it strikes. What is patched is what a defect would break: the product has no
 such switch.
@@ -17,6 +17,7 @@ from aiokafka.errors import IllegalStateError
 from stream import process
 from stream.metrics.endpoint import MetricsEndpoint
 from stream.metrics.worker import BrokerWatch
+from stream.platform import clock
 from stream.transport import BatchConsumer, BatchConsumerThread, BatchSchema
 
 
@@ -108,6 +109,34 @@ def blocked_loop() -> None:
     _when_started(lambda: asyncio.get_running_loop().call_soon(block))
 
 
+def clock_ahead() -> None:
+    """A machine whose clock is three hours ahead."""
+    _shift(3)
+
+
+def clock_behind() -> None:
+    """A machine whose clock is three hours behind."""
+    _shift(-3)
+
+
+def clock_ahead_later() -> None:
+    """As if it had been set after the worker's start."""
+    clock.check_clock = lambda *_: None
+    _shift(3)
+
+
+def clock_behind_later() -> None:
+    """As if it had been set after the worker's start."""
+    clock.check_clock = lambda *_: None
+    _shift(-3)
+
+
+def _shift(hours: int) -> None:
+    seconds, nanoseconds = time.time, time.time_ns
+    time.time = lambda: seconds() + hours * 3_600
+    time.time_ns = lambda: nanoseconds() + hours * 3_600_000_000_000
+
+
 def _when_started(act: Callable[[], Any]) -> None:
     begin = BrokerWatch.start
 
@@ -133,7 +162,7 @@ CRASHES = (
 if __name__ == "__main__":
     from stream import cli
 
-    fault, kind = sys.argv[1:]
+    _, fault, *command = sys.argv
     globals()[fault]()
-    sys.argv = ["points", "worker", kind]
+    sys.argv = ["points", *command]
     cli.main()

@@ -28,7 +28,7 @@ class FaultyWorker:
         self._log = home / "logs" / f"{fault}.log"
         with self._log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.broker.faulty_worker", fault, "intake"],
+                [sys.executable, "-m", "tests.broker.faulty_worker", fault, "worker", "intake"],
                 env=os.environ | {"POINTS_HOME": str(home)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
