@@ -1,4 +1,4 @@
-"""Every command, with Kafka away, with Redis away, and pointed at nothing: told in two lines, no traceback."""
+"""Every command with Kafka and Redis away, and pointed at nothing: told in two lines, no traceback."""
 
 from collections.abc import Iterator
 from pathlib import Path
