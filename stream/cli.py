@@ -58,7 +58,8 @@ def main() -> None:
         _fail(
             OperatorError(f"points needs Python 3.11 or newer; this is {found}.", "make the venv with one.")
         )
-    logging.lastResort = None  # what libraries say on their own is in the error, with what to do
+    # What libraries say on their own is in the error, with what to do.
+    logging.root.addHandler(logging.NullHandler())
     try:
         points(prog_name="points")
     except Exception as error:

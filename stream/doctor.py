@@ -1,4 +1,5 @@
-"""Checks of everything a stack needs, each with what to do when it fails. Nothing is changed by them."""
+"""Checks of everything a stack needs, each with what to do when it fails. They change nothing; to be told the
+broker's time, one writes an empty record to topic `clock`, which nobody reads."""
 
 import os
 import shutil

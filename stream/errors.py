@@ -105,13 +105,15 @@ def end_process(error: BaseException) -> None:
     Not by an exception: Faust would restart the agent, without the batch that it had in hand. Whatever was
     half done is settled by the recovery of whoever takes the shards over.
     """
-    if known := explained(error):
-        log.error("worker stopped", reason=known.message, todo=known.todo)
-    else:
-        log.error("worker stopped", reason=repr(error), todo=_DEFECT, exc_info=error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
+    try:
+        if known := explained(error):
+            log.error("worker stopped", reason=known.message, todo=known.todo)
+        else:
+            log.error("worker stopped", reason=repr(error), todo=_DEFECT, exc_info=error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:  # without memory, or without a disk for the log, not even this can be said
+        os._exit(1)
 
 
 def in_background(
