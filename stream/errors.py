@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -42,6 +43,12 @@ def explained(error: BaseException) -> OperatorError | None:
         return error
     if isinstance(error, MemoryError):
         return OperatorError("There is no memory left.", f"give it more, then {_NOTHING_LOST}")
+    if isinstance(error, subprocess.TimeoutExpired):
+        program = str(error.cmd[0]).rpartition("/")[2]
+        return OperatorError(
+            f"{program} did not end within {error.timeout:.0f} s.",
+            f"see that the machine has processor, memory and disk to spare, then {_NOTHING_LOST}",
+        )
     names = {kind.__name__ for kind in type(error).__mro__}
     library = next((m for kind in type(error).__mro__ if (m := _library(kind)) in _SERVICES), None)
     if library and not names & _MISUSE:

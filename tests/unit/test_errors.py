@@ -37,6 +37,7 @@ def system(number: int, path: str | None = None) -> OSError:
             "does not answer",
             "points doctor",
         ),
+        (subprocess.TimeoutExpired(["/opt/java", "-x"], 120), "java did not end within 120 s", "processor"),
         (TimeoutError(), "does not answer: TimeoutError", "points doctor"),
         (aiokafka.errors.KafkaConnectionError("gone"), "Kafka does not do", "points doctor"),
         (aiokafka.errors.TopicAuthorizationFailedError("ledger"), "Kafka refuses a right", "points up"),
