@@ -145,10 +145,8 @@ DEAD_LETTER = frozenset(int(v) for v, m in TABLE.items() if m.dead_letter)
 # also the person; all later verdicts keep every column.
 KEEPS_NO_UID = frozenset(int(v) for v in Verdict if v < Verdict.DUPLICATE)
 KEEPS_ID_ALONE = frozenset(int(v) for v in Verdict if v <= Verdict.TOO_LATE)
-# Columns that speak of the person's standing: told only where the report was judged to the end.
-TELLS_BALANCE = frozenset(
-    int(v) for v in Verdict if Verdict.METHODOLOGY_UNKNOWN <= v <= Verdict.CREDITED or v == Verdict.DUPLICATE
-)
+# The person's balance is told only where the app's report was judged, not where it was turned away before.
+TELLS_BALANCE = frozenset(int(v) for v in Verdict if Verdict.DUPLICATE <= v <= Verdict.CREDITED)
 CODES: dict[int, str] = {int(v): v.code for v in Verdict}
 
 assert set(TABLE) == set(Verdict)

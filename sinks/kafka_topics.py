@@ -1,9 +1,9 @@
 """The ids of topics, as the broker says them now."""
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from sinks.ports import Doubt
@@ -51,21 +51,30 @@ class KafkaTopics:
         self._running = None
 
     def _describe(self, topics: list[str]) -> dict[str, str]:
-        asked: dict[str, Future] = self._admin.describe_topics(
-            TopicCollection(topics), request_timeout=ANSWER_TIMEOUT_S
-        )
-        found = {}
-        for topic, described in asked.items():
-            try:
-                found[topic] = str(described.result(ANSWER_TIMEOUT_S).topic_id)
-            except KafkaException as error:
-                if error.args[0].code() not in _MISSING:
-                    raise
-        return found
+        return topic_ids(self._admin, topics)
 
     async def close(self) -> None:
         """Ends the thread."""
         self._thread.shutdown(wait=False)
 
 
-_MISSING = (3, 29)  # UNKNOWN_TOPIC_OR_PARTITION; TOPIC_AUTHORIZATION_FAILED, said of topics that do not exist
+def topic_ids(admin: AdminClient, topics: list[str]) -> dict[str, str]:
+    """The ids of those topics that exist, as Kafka's own tools write them: base64url, 22 characters.
+
+    Raises KafkaException or TimeoutError where nobody answers. (librdkafka writes them in plain base64.)
+    """
+    asked = admin.describe_topics(TopicCollection(topics), request_timeout=ANSWER_TIMEOUT_S)
+    found = {}
+    for topic, described in asked.items():
+        try:
+            topic_id = str(described.result(ANSWER_TIMEOUT_S).topic_id)
+        except KafkaException as error:
+            if error.args[0].code() not in _MISSING:
+                raise
+        else:
+            found[topic] = topic_id.replace("+", "-").replace("/", "_")
+    return found
+
+
+# The second is said of topics that do not exist to whoever may only see some.
+_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)

@@ -14,7 +14,7 @@ from schemas.limits import BROKER_AHEAD_MS_MAX, ROWS_SHARE
 from schemas.outcome import messages_of
 from schemas.report import shanghai_day
 from schemas.state import Head, Source
-from schemas.topics import COMMANDS, app_of
+from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
 from stream.apply import apply
 from stream.bisect import decide_each
@@ -46,11 +46,13 @@ class Shard:
 
     def open_buffer(self, sources: dict[str, Source], ends: dict[str, int]) -> None:
         """Takes records of these sources from where they stand; `ends`: up to where they are known to be."""
-        apps = {topic: app for topic in sources if (app := self.head.apps.get(app_of(topic)))}
-        rows_max = {
-            topic: app.rows_per_day * ROWS_SHARE // self.platform.shards for topic, app in apps.items()
-        }
-        self.buffer = Buffer(self.number, sources, self.platform.fair_rows_s, ends, rows_max)
+        self.buffer = Buffer(self.number, sources, self.platform.fair_rows_s, ends)
+        self.learn_quotas()
+
+    def learn_quotas(self) -> None:
+        """Each app's share of its quota of rows, as the registry has it now."""
+        for app in self.head.apps.values():
+            self.buffer.limit(intake_topic(app.id), app.rows_per_day * ROWS_SHARE // self.platform.shards)
 
 
 async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publisher, topics: Topics) -> bool:
@@ -87,6 +89,7 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     change = apply(block, shard.head, before.persons, offset)
     await store.commit(change)
     shard.head = change.head
+    shard.learn_quotas()
 
     # 5. Publish, while the next cycle is read; `published_to` travels in a later block.
     await publish_after(shard, publisher, block, offset)

@@ -66,8 +66,7 @@ class Cycle(NamedTuple):
 class Buffer:
     """All that was fetched for one shard and not yet decided.
 
-    `sources`: where each continues; `ends`: up to which offset each is known to have records; `rows_max`:
-    each one's share of its app's quota of rows a day, where it has one.
+    `sources`: where each continues; `ends`: up to which offset each is known to have records.
     """
 
     def __init__(
@@ -76,17 +75,13 @@ class Buffer:
         sources: dict[str, Source],
         fair_rows_s: int,
         ends: dict[str, int] | None = None,
-        rows_max: dict[str, int] | None = None,
     ) -> None:
         self.shard = shard
         step_us = max(1, 1_000_000 // fair_rows_s)  # rounded down: R rows a second are not beyond R
         # `commands` first, then by name: the order of equal times.
         names = sorted(sources, key=lambda topic: (topic != COMMANDS, topic))
         self._pending = {
-            topic: Pending(
-                topic, sources[topic], step_us, (ends or {}).get(topic, 0), (rows_max or {}).get(topic)
-            )
-            for topic in names
+            topic: Pending(topic, sources[topic], step_us, (ends or {}).get(topic, 0)) for topic in names
         }
         self._share_bytes = max(BUFFERED_SOURCE_BYTES_MIN, BUFFERED_BYTES_MAX // max(1, len(names)))
 
@@ -99,6 +94,11 @@ class Buffer:
     def sources(self) -> dict[str, tuple[str, int]]:
         """Where each source stands: its topic's id, and the offset with which the next cycle begins."""
         return {topic: (p.topic_id, p.first) for topic, p in self._pending.items()}
+
+    def limit(self, topic: str, rows_max: int) -> None:
+        """From now on at most so many rows a day are taken of a source; the rest waits."""
+        if topic in self._pending:
+            self._pending[topic].rows_max = rows_max
 
     def add(self, fetch: Fetch) -> bool:
         """Takes a fetch; False if it does not continue what is here (a delivery was lost)."""

@@ -87,8 +87,8 @@ def decide(
     desk = _Desk(platform, head, cycle, reading, accounts, seen, today)
     rows = [desk.row(i, item) for i, item in enumerate(reading.items)]
     sources = cycle.sources
-    if desk.lost:
-        sources = append_lost(columns, sources, desk.lost)
+    for lost in desk.lost:
+        sources = append_lost(columns, sources, lost)
     append_records(columns, cycle, reading, rows, platform.dedupe_key)
     meta = Meta(
         platform.name,
@@ -145,7 +145,7 @@ class _Desk:
         self.cycle, self.reading, self.accounts, self.today = cycle, reading, accounts, today
         self.known = seen.copy()
         self.head = head
-        self.lost: Lost | None = None
+        self.lost: list[Lost] = []
         self.clock_offset_ms = head.clock_offset_ms
         self.end_ms = cycle.time_ms[-1]  # the shard's time after this cycle
         # Whether no app's record was decided yet, so that nothing depends on the time.
@@ -231,21 +231,27 @@ class _Desk:
         source = self.head.sources.get(command.topic)
         if source is None:
             return Refusal(Verdict.FORBIDDEN_OPERATION, "topic: no source of this shard")
-        at = next(
-            (s.next for s in self.cycle.sources if s.topic == command.topic and continues(s, source)),
-            source.next,
-        )
+        at = self._decided_to(command.topic, source)
         same = command.topic_id == source.topic_id
         if same and command.first < at:
             return Refusal(Verdict.FORBIDDEN_OPERATION, "first: below the position, which is decided")
         if same and command.first == at:
             return Refusal(Verdict.COMMAND_APPLIED, f"{command.topic}: nothing was lost")
-        span = Span(command.topic, source.topic_id, at, at, source.paid_us, source.day, source.day_rows)
         last = command.first - 1 if same else OFFSET_MAX
-        self.lost = Lost(span, at, last, self.cycle.time_ms[i])
+        self.lost.append(
+            Lost(_nothing_of(command.topic, source.topic_id, at), at, last, self.cycle.time_ms[i])
+        )
+        if not same and command.first:
+            span = _nothing_of(command.topic, command.topic_id, 0)
+            self.lost.append(Lost(span, 0, command.first - 1, self.cycle.time_ms[i]))
         return Refusal(
             Verdict.COMMAND_APPLIED, f"{command.topic}: read from offset {command.first}; lost from {at} on"
         )
+
+    def _decided_to(self, topic: str, source: Source) -> int:
+        """The offset of a source that is due before a command, which ends its cycle."""
+        taken = (s.next for s in self.cycle.sources if s.topic == topic != COMMANDS and continues(s, source))
+        return next(taken, source.next)
 
     def _set_clock(self, command: ClockCommand, i: int) -> Refusal:
         if not self.platform.simulated_clock:
@@ -293,6 +299,11 @@ class _Desk:
             exchange.daily_cap_points * 1_000,
             expiry_day(self.today, exchange.validity_months, exchange.expires),
         )
+
+
+def _nothing_of(topic: str, topic_id: str, offset: int) -> Span:
+    """A span in which nothing is read: it only names what a row speaks of."""
+    return Span(topic, topic_id, offset, offset)
 
 
 def _refused(refusal: Refusal, balance_milli: int) -> tuple:

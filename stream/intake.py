@@ -181,12 +181,11 @@ class Intake:
         number = shard.number
         ids = await self._broker.ids(self._sources[number])
         sources = {topic: s for topic in self._sources[number] if (s := self._continued(shard, topic, ids))}
-        tps = {topic: TP(topic, number) for topic in sources}
         try:
+            if COMMANDS not in sources:
+                sources[COMMANDS] = await self._not_adopted(TP(COMMANDS, number), ids)
+            tps = {topic: TP(topic, number) for topic in sources}
             ends = await self._consumer.ends_of(list(tps.values()))
-            if sources[COMMANDS] != shard.head.sources[COMMANDS]:
-                starts = await self._consumer.starts_of([tps[COMMANDS]])
-                sources[COMMANDS] = Source(ids[COMMANDS], starts[tps[COMMANDS]])
         except (KafkaError, TimeoutError) as error:
             raise Doubt(f"ends of topics: {error!r}") from error
         shard.open_buffer(sources, {topic: ends[tp] for topic, tp in tps.items()})
@@ -201,6 +200,12 @@ class Intake:
         self._shards[number] = shard
         self._learn_apps(shard)
         await self._consumer.seek_to({tps[topic]: source.next for topic, source in sources.items()})
+
+    async def _not_adopted(self, commands: TP, ids: dict[str, str]) -> Source:
+        """Topic `commands` where it is not what it was: it may begin with the word how it goes on."""
+        if COMMANDS not in ids:
+            raise Doubt("topic commands is missing: run `points up`, then `points topics adopt commands`")
+        return Source(ids[COMMANDS], (await self._consumer.starts_of([commands]))[commands])
 
     def _is_moved(self, shard: Shard) -> bool:
         """Whether a command registered a source, or moved one."""
@@ -222,10 +227,6 @@ class Intake:
             stopped = self._stopped.pop(tp, None) and None
         if source and ids.get(topic) == source.topic_id and not stopped:
             return source
-        if topic == COMMANDS:  # without the platform's word nothing is decided: it may say how it goes on
-            if COMMANDS not in ids:
-                raise Doubt("topic commands is missing: run `points up`, then `points topics adopt commands`")
-            return Source(ids[COMMANDS], 0)
         if source:
             reason = stopped[1] if stopped else "made_again" if topic in ids else "missing"
             self.metrics.source_stopped(tp, reason)

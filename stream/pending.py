@@ -18,21 +18,22 @@ class Pending:
     """The batches of one source from offset `first` on.
 
     `due`: the offset that a following fetch must continue; `end`: up to which records are known to exist;
-    `step_us`: what a row pays; `rows_max`: its quota of rows a day, None for none.
+    `step_us`: what a row pays; `rows_max`: the quota of rows a day, None for none.
 
     A batch has one row for each offset; one in all if its header already refuses it, so that a header that
     claims two billion offsets costs as much as another. No cycle takes more than CYCLE_ROWS_MAX rows, so as
     many batches are looked at, however many wait.
     """
 
-    def __init__(self, topic: str, source: Source, step_us: int, end: int, rows_max: int | None) -> None:
+    def __init__(self, topic: str, source: Source, step_us: int, end: int) -> None:
         self.topic, self.topic_id = topic, source.topic_id
         self.first = self.due = source.next
         self.end = end
         self.paid_us = source.paid_us
         self.batches: list[Batch] = []
         self.nbytes = 0
-        self._step_us, self._rows_max = step_us, rows_max
+        self.rows_max: int | None = None
+        self._step_us = step_us
         self._day, self._day_rows = source.day, source.day_rows
         # A broker whose clock stepped back must not reorder a source: its times never fall.
         self._floor_ms = 0
@@ -75,7 +76,7 @@ class Pending:
             self._day, self._day_rows = today, 0
 
     def _exceeds(self) -> bool:
-        return self._rows_max is not None and self._day_rows >= self._rows_max
+        return self.rows_max is not None and self._day_rows >= self.rows_max
 
     def earliest_us(self) -> int:
         """No record that is not fetched yet has a lesser fair time, nor one beyond a cycle's."""

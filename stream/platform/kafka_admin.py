@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -88,21 +88,6 @@ def apps_with_topics(admin: AdminClient) -> list[str]:
     """The apps that have an intake topic, whether registered or not."""
     names = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     return sorted(filter(None, map(topics.app_of, names)))
-
-
-def topic_ids(settings: Settings, names: list[str]) -> dict[str, str]:
-    """Kafka's ids of these topics; one that does not exist is absent. Raises OperatorError."""
-    found = {}
-    with told_to_operator(settings):
-        admin = admin_client(settings)
-        asked = admin.describe_topics(TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S)
-        for name, answer in asked.items():
-            try:
-                found[name] = str(answer.result().topic_id)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise
-    return found
 
 
 def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> list[str]:

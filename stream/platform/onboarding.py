@@ -16,6 +16,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException
 
 from schemas import topics
 from schemas.command import App, AppCommand
+from sinks.kafka_topics import topic_ids
 from stream.embedded.stack_file import new_secret
 from stream.errors import OperatorError
 from stream.platform import kafka_admin, kafka_quota
@@ -113,7 +114,9 @@ def register(settings: Settings, app: App) -> None:
     """
     if not app.topic_id:
         topic = topics.intake_topic(app.id)
-        app = msgspec.structs.replace(app, topic_id=kafka_admin.topic_ids(settings, [topic])[topic])
+        with kafka_admin.told_to_operator(settings):
+            ids = topic_ids(kafka_admin.admin_client(settings), [topic])
+        app = msgspec.structs.replace(app, topic_id=ids[topic])
     say(settings, dict.fromkeys(range(settings.shards), AppCommand(app=app)))
 
 

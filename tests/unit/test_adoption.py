@@ -66,8 +66,10 @@ def source_at_day(following: int, topic: str) -> Source:
 def test_an_adoption_under_another_id_begins_wherever_it_says() -> None:
     """All that the former topic still held is lost; how much that was nobody can know."""
     for first in (0, 3, 7, 1_000):
-        [lost, _], after = adopted(METRO, OTHER_ID, first)
+        [lost, *skipped, _], after = adopted(METRO, OTHER_ID, first)
         assert told(lost) == (METRO, TOPIC_IDS[METRO], Verdict.DELETED_UNREAD, 7, OFFSET_MAX)
+        gone = [(METRO, OTHER_ID, Verdict.DELETED_UNREAD, 0, first - 1)] if first else []
+        assert [told(row) for row in skipped] == gone, "each offset of the new one, too"
         assert (after.sources[METRO].topic_id, after.sources[METRO].next) == (OTHER_ID, first)
         assert after.sources[BUS] == STANDING.sources[BUS]
 

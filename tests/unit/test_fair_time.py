@@ -144,7 +144,8 @@ def test_what_was_given_while_somebody_waited_is_held_against_a_source(
 
 def test_a_flood_that_waits_for_its_quota_delays_nobody_when_the_next_day_begins() -> None:
     """Its records are twelve hours older than the others', which would be 432,000 rows at ten a second."""
-    buffer = Buffer(0, {t: source(0, t) for t in SOURCES}, 10, rows_max={METRO: 100})
+    buffer = Buffer(0, {t: source(0, t) for t in SOURCES}, 10)
+    buffer.limit(METRO, 100)
     buffer.add(fetch(METRO, [packed(0, *[b"x"] * 100)]))
     buffer.take(head(0), TODAY)
     assert buffer.used_up(TODAY) == [METRO]
@@ -196,7 +197,8 @@ def test_what_is_forgiven_is_waited_for_no_longer_and_merged_when_it_comes() -> 
 
 
 def test_a_source_whose_quota_is_used_up_is_not_waited_for() -> None:
-    buffer = Buffer(0, {t: source(0, t) for t in SOURCES}, 10, rows_max={BUS: 1})
+    buffer = Buffer(0, {t: source(0, t) for t in SOURCES}, 10)
+    buffer.limit(BUS, 1)
     buffer.add(fetch(BUS, [packed(0, b"x")], end=5))
     buffer.take(head(0), TODAY)
     buffer.add(fetch(METRO, [packed(0, b"x", ms=NOON_MS + 5_000)]))
