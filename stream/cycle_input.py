@@ -7,7 +7,7 @@ than R records a second (`fair_rows_s`, and a second's worth at once); what goes
 seconds that follow, R records to each. So sources below R are decided in the order of the broker's
 timestamps, also after an outage of any length, and a flood waits behind everybody but itself. What a source
 was given while nobody else waited is not held against it. Equal times: `commands` first, then by topic and
-offset.
+offset. What the platform itself says is never put off.
 
 In the arithmetic of a leaky bucket: a source has *paid* up to some instant. A record begins at the later of
 its broker time and that instant, and pays 1/R s from there. Its fair time is its beginning less the burst,
@@ -81,7 +81,10 @@ class Buffer:
         # `commands` first, then by name: the order of equal times.
         names = sorted(sources, key=lambda topic: (topic != COMMANDS, topic))
         self._pending = {
-            topic: Pending(topic, sources[topic], step_us, (ends or {}).get(topic, 0)) for topic in names
+            topic: Pending(
+                topic, sources[topic], 0 if topic == COMMANDS else step_us, (ends or {}).get(topic, 0)
+            )
+            for topic in names
         }
         self._share_bytes = max(BUFFERED_SOURCE_BYTES_MIN, BUFFERED_BYTES_MAX // max(1, len(names)))
 

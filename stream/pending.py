@@ -18,7 +18,7 @@ class Pending:
     """The batches of one source from offset `first` on.
 
     `due`: the offset that a following fetch must continue; `end`: up to which records are known to exist;
-    `step_us`: what a row pays; `rows_max`: the quota of rows a day, None for none.
+    `step_us`: what a row pays, 0 for who never waits; `rows_max`: its quota of rows a day, None for none.
 
     A batch has one row for each offset; one in all if its header already refuses it, so that a header that
     claims two billion offsets costs as much as another. No cycle takes more than CYCLE_ROWS_MAX rows, so as
@@ -112,7 +112,8 @@ class Pending:
     def _paid_us(self, batches: int) -> int:
         """Up to when the source has paid once its first batches were taken."""
         begins_us, _, rows = self._begins_us(batches)
-        return int(begins_us[-1] + rows[-1] * self._step_us) if rows.size else self.paid_us
+        pays = rows.size and self._step_us
+        return int(begins_us[-1] + rows[-1] * self._step_us) if pays else self.paid_us
 
     def is_unpacked(self, b: int) -> bool:
         """Whether `values(b)` is at hand."""
@@ -139,7 +140,8 @@ class Pending:
             self.first = self.due
         elif following > self.batches[0].base:
             taken = following - max(self.first, self.batches[0].base)
-            self.paid_us = max(self.paid_us, self._times_ms[0] * 1_000) + taken * self._step_us
+            if self._step_us:
+                self.paid_us = max(self.paid_us, self._times_ms[0] * 1_000) + taken * self._step_us
             self._day_rows += taken
             self._rows[0] -= taken
             self.first = following

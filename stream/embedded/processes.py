@@ -31,7 +31,9 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     metrics: str | None = None  # host:port of its /metrics
 
 
-def start(home: Path, name: str, argv: Sequence[str], env: dict[str, str], port: int) -> psutil.Process:
+def start(
+    home: Path, name: str, argv: Sequence[str], env: dict[str, str], port: int | None
+) -> psutil.Process:
     """Start `argv` in `home/<name>`, in its own session, logging to `home/logs/<name>.log`, and record it.
 
     An operator's Ctrl-C reaches `points`, not the broker: a stack is only stopped by `points down`.

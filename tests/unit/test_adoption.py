@@ -15,7 +15,6 @@ from stream.cycle_input import Buffer
 from tests.making import (
     BUS,
     METRO,
-    NOON_MS,
     SOURCES,
     TODAY,
     TOPIC_IDS,
@@ -60,7 +59,7 @@ def test_an_adoption_behind_a_loss_names_each_lost_offset_and_goes_on_there() ->
 
 def source_at_day(following: int, topic: str) -> Source:
     """As a cycle of one record leaves it."""
-    return msgspec.structs.replace(source(following, topic), paid_us=NOON_MS * 1_000, day=TODAY, day_rows=1)
+    return msgspec.structs.replace(source(following, topic), day=TODAY, day_rows=1)
 
 
 def test_an_adoption_under_another_id_begins_wherever_it_says() -> None:
