@@ -13,6 +13,7 @@ import msgspec
 import psutil
 
 from stream.embedded import folder, stack_file
+from stream.log import rotate
 
 # psutil derives start times from the boot time, which moves by a little when the clock is set.
 CREATE_TIME_TOLERANCE_S = 2.0
@@ -39,8 +40,7 @@ def start(
     An operator's Ctrl-C reaches `points`, not the broker: a stack is only stopped by `points down`.
     """
     log = log_path(home, name)
-    with contextlib.suppress(FileNotFoundError):
-        log.replace(log.with_suffix(".log.1"))
+    rotate(log)
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         child = subprocess.Popen(
             argv,
@@ -59,7 +59,7 @@ def start(
 
 
 def log_path(home: Path, name: str) -> Path:
-    """The log of `name`; the log of the start before has `.1` behind its name."""
+    """The log of `name`; older ones have `.1`, `.2` behind it: of starts before, or full."""
     return home / "logs" / f"{name}.log"
 
 
