@@ -44,7 +44,8 @@ def intake() -> None:
         check_clock(settings, "intake")
         store = GuardedStore(RedisStore(connect(settings.redis_url)))
         topics = KafkaTopics(settings.librdkafka("intake"))
-        handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client), topics)
+        publisher = KafkaPublisher(client, topics)
+        handler = Intake(expected, apps, store, KafkaLedger(client), publisher, topics)
         _run(settings, batch_app(settings, "intake", handler.topics, handler), "intake", handler.metrics)
 
 
