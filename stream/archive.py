@@ -173,10 +173,10 @@ class ArchiveHandler:
 
     async def _ledger_end(self, number: int) -> int:
         """Where the shard's ledger ends; waits for Kafka as long as it takes."""
-        failures = 0
+        failures, tp = 0, TP(LEDGER, number)
         while True:
             try:
-                return await self._consumer.end_of(TP(LEDGER, number))
+                return (await self._consumer.ends_of([tp]))[tp]
             except (KafkaError, TimeoutError) as error:
                 log.warning("Kafka does not say where the ledger ends", shard=number, why=repr(error))
                 await asyncio.sleep(RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S) - 1)])
