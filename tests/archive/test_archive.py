@@ -274,7 +274,7 @@ def test_another_ledger_stops_the_worker(shard, chains):
 
 
 def test_garbage_and_foreign_blocks_are_passed_over_and_counted(shard, ledger, chains):
-    """Also a block of a chain of its own, far above the shard's end (a tool that wrote to the wrong Kafka)."""
+    """Also a block of another chain, far above the shard's end, from a tool that wrote to the wrong Kafka."""
     other = chains.records(chains.chain(shard, [(1, 0)] * 30))[-1]
     junk = SimpleNamespace(value=b"rubbish", headers=(), timestamp=0, key=None)
     empty = SimpleNamespace(value=None, headers=(("prev", None), ("hash", b"x")), timestamp=0, key=None)
@@ -282,14 +282,14 @@ def test_garbage_and_foreign_blocks_are_passed_over_and_counted(shard, ledger, c
     for offset, record in enumerate(mixed):
         mixed[offset] = SimpleNamespace(**vars(record) | {"offset": offset})
 
+    archive = MemoryArchive()
+
     async def main():
-        worker = Worker(MemoryArchive(), shard, mixed)
+        worker = Worker(archive, shard, mixed)
         await worker.start()
         await worker.until(len(mixed) - 2)
         assert not worker.failure.done()
-        archived = [
-            block.hash for (_, _), (block, *_) in sorted(worker.handler._archive.archive.blocks.items())
-        ]
+        archived = [found.block.hash for _, found in sorted(archive.blocks.items())]
         assert archived == [dict(record.headers)["hash"] for record in ledger]
         found = worker.handler.metrics.registry.get_sample_value("points_ledger_ignored_records_total")
         assert found == 4
