@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import structlog
 
-from schemas.block import RELEASE, Block, BlockError, NewerFormat, open_block
+from schemas.block import RELEASE, Block, BlockError, NewerFormat, open_block, open_next
 from schemas.ledger_record import LedgerRecord
 from schemas.outcome import messages_of
 from schemas.rules import Rules
@@ -115,7 +115,7 @@ async def _fold(
         if not record.follows(head.hash):
             ignored += 1
             continue
-        block = open_block(record)
+        block = open_next(record, shard, head.seq + 1)
         before = await store.read(shard, touched(block), {})
         if before.head_hash != head.hash:
             raise Doubt("another worker recovers this shard, or Redis went back in time")

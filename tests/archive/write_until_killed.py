@@ -6,7 +6,7 @@ Usage: write_until_killed.py LEDGER DSN. LEDGER is a pickled list of (value, hea
 import pickle
 import sys
 
-from schemas.block import decode_block
+from schemas.ledger_record import read_record
 from sinks.clickhouse.archive import ClickHouseArchive
 from stream.archive_run import RunCutter
 
@@ -19,7 +19,7 @@ def main(ledger_file: str, dsn: str) -> None:
     cutter = RunCutter(0, mark)
     runs = []
     for offset in range(cutter.start, len(ledger)):
-        runs += cutter.push(decode_block(*ledger[offset]), offset)
+        runs += cutter.push(read_record(*ledger[offset]), offset)
     for run in filter(None, [*runs, cutter.flush()]):
         print("insert", run.first_seq, flush=True)
         mark = archive.append(run, mark)
