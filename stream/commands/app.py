@@ -186,7 +186,7 @@ def _print_credentials(settings: Settings, app_id: str, behind: list[int], as_js
 
     user = app_principal(app_id)
     credentials = {
-        "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "KAFKA_BOOTSTRAP": settings.bootstrap_of(user),
         "KAFKA_SECURITY": settings.kafka_security,
         "KAFKA_MECHANISM": settings.kafka_sasl_mechanism,
         "KAFKA_USER": user,

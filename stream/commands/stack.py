@@ -1,4 +1,4 @@
-"""`points up`, `points down`: the life of a stack."""
+"""`points up`, `points down`: the life of a stack, and its keeper."""
 
 import os
 
@@ -39,3 +39,11 @@ def down() -> None:
     with Console(stderr=True).status("looking") as line:
         stopped = stack.down(home, line.update)
     click.echo(f"stopped: {', '.join(stopped)}" if stopped else f"nothing of {home} was running")
+
+
+@click.command(hidden=True)
+def keep() -> None:
+    """Start Kafka and Redis again when they die; `points up` runs this."""
+    from stream.embedded import keeper
+
+    keeper.keep(settings_module.home_folder(os.environ))

@@ -1,0 +1,111 @@
+"""What a hostile program sends, byte by byte: requests that never come, a batch that fills a heap."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+
+import cramjam
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import ScramAuthenticator
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.util import calc_crc32c
+
+from stream.settings import Settings
+
+SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
+ZSTD = 4
+
+
+def announce(
+    address: tuple[str, int], source: str, size_bytes: int, login: tuple[str, str] | None = None
+) -> socket.socket | None:
+    """A connection from `source` that says how long its request will be, and sends nothing of it.
+
+    None if the broker closed it before. `login`: user and password, to say it behind a log-in.
+    """
+    connection = socket.create_connection(address, timeout=20, source_address=(source, 0))
+    try:
+        if login:
+            _log_in(connection, *login)
+        connection.sendall(struct.pack(">i", size_bytes))
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the broker has kept a connection on which nothing is to be read."""
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        try:
+            return bool(connection.recv(1))
+        except ConnectionError:
+            return False
+    return True
+
+
+def _log_in(connection: socket.socket, user: str, password: str) -> None:
+    mechanism = b"SCRAM-SHA-256"
+    _ask(connection, SASL_HANDSHAKE, struct.pack(">h", len(mechanism)) + mechanism)
+    steps = ScramAuthenticator(
+        loop=None, sasl_plain_username=user, sasl_plain_password=password, sasl_mechanism=mechanism.decode()
+    ).authenticator_scram()
+    answer = None
+    with contextlib.suppress(StopIteration):
+        while True:
+            message, _ = steps.send(answer)
+            told = _ask(connection, SASL_AUTHENTICATE, struct.pack(">i", len(message)) + message)
+            error_code, text_bytes = struct.unpack_from(">hh", told)
+            assert error_code == 0
+            answer = told[4 + max(text_bytes, 0) + 4 :]
+
+
+def _ask(connection: socket.socket, api: int, body: bytes) -> bytes:
+    version = 1 if api == SASL_HANDSHAKE else 0
+    request = struct.pack(">hhih", api, version, 1, -1) + body
+    connection.sendall(struct.pack(">i", len(request)) + request)
+    (size_bytes,) = struct.unpack(">i", _exactly(connection, 4))
+    return _exactly(connection, size_bytes)[4:]
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    got = b""
+    while len(got) < count:
+        more = connection.recv(count - len(got))
+        if not more:
+            raise ConnectionResetError
+        got += more
+    return got
+
+
+def equal_records(count: int) -> bytes:
+    """A batch of `count` empty records, all of them the first, in some kilobytes of zstd.
+
+    The broker lists all of them in memory before it looks further.
+    """
+    record = bytes((12, 0, 0, 0, 1, 1, 0))  # length, attributes, both deltas, no key, no value, no header
+    payload = bytes(cramjam.zstd.compress(record * count, level=19))
+    now_ms = time.time_ns() // 1_000_000
+    covered = struct.pack(">hiqqqhii", ZSTD, count - 1, now_ms, now_ms, -1, -1, -1, count) + payload
+    rest = struct.pack(">ibI", -1, 2, calc_crc32c(covered)) + covered
+    return struct.pack(">qi", 0, len(rest)) + rest
+
+
+async def produce(settings: Settings, app: str, batch: bytes, partition: int = 0) -> int | None:
+    """Sends a batch as it stands as the app; the broker's error code, None without an answer."""
+    client = AIOKafkaClient(**settings.kafka_client(f"app-{app}"), request_timeout_ms=20_000)
+    try:
+        await client.bootstrap()
+        broker = next(iter(client.cluster.brokers())).nodeId
+        request = ProduceRequest(None, -1, 20_000, [(f"intake.{app}", [(partition, batch)])])
+        answer = await client.send(broker, request)
+    except (KafkaError, OSError):
+        return None
+    finally:
+        with contextlib.suppress(KafkaError, asyncio.CancelledError):
+            await client.close()
+    return answer.topics[0][1][0][1]
