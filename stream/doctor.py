@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.topics import topic_specs
 from stream import settings as settings_module
-from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
+from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
 from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.settings import Settings
@@ -26,9 +26,13 @@ class Check(msgspec.Struct, frozen=True):
     """What one check found."""
 
     name: str
-    result: Literal["ok", "fail", "skipped"]
+    result: Literal["ok", "warning", "fail", "skipped"]
     detail: str
     todo: str = ""
+
+
+class Warned(Exception):
+    """All goes on, but an operator should know; its text says what, its second one what to do."""
 
 
 class Skipped(Exception):
@@ -54,6 +58,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("kafka jars", (lambda: _jars(home)) if local else _not_embedded),
         ("redis-server", (lambda: str(redis.executable())) if local else _not_embedded),
         ("ports", (lambda: _ports(home)) if local else _not_embedded),
+        ("keeper", (lambda: _keeper(home)) if local else _not_embedded),
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("redis", lambda: _redis(settings)),
@@ -69,6 +74,8 @@ def _run(name: str, check: Callable[[], str]) -> Check:
         return Check(name, "ok", check())
     except Skipped as reason:
         return Check(name, "skipped", str(reason))
+    except Warned as warning:
+        return Check(name, "warning", *warning.args)
     except OperatorError as error:
         return _failed(name, error)
 
@@ -147,6 +154,17 @@ def _ports(home: Path) -> str:
     if foreign:
         return f"taken by another program: {', '.join(foreign)}; the next `points up` chooses others"
     return ", ".join(f"{name} {port}" for name, port in sorted(stack.ports.items()))
+
+
+def _keeper(home: Path) -> str:
+    if not any(service.find(home) for service in keeper.SERVICES.values()):
+        raise Skipped("there is nothing to keep: no service runs")
+    if processes.find(home, keeper.NAME) is None:
+        raise OperatorError("The keeper does not run: nobody starts what dies again.", "run `points up`.")
+    if told := keeper.words(keeper.told(home)):
+        todo = "see that section of docs/runbook.md: a service was started again."
+        raise Warned("; ".join(told), todo)
+    return f"keeps {', '.join(keeper.SERVICES)}"
 
 
 def _kafka(settings: Settings | None) -> str:

@@ -76,6 +76,24 @@ def told(home: Path) -> dict[str, Kept]:
         return {}
 
 
+def words(kept: dict[str, Kept]) -> list[str]:
+    """One line for an operator about each service that did not run all the time."""
+    return [_words(name, each) for name, each in kept.items() if each.last_s is not None]
+
+
+def _words(name: str, kept: Kept) -> str:
+    if kept.given_up:
+        first = f"{name} is left alone after {kept.failed_starts} starts that failed, the last"
+        return f"{first} at {_at(kept.last_s)}: {kept.reason}"
+    times = "once" if kept.restarts == 1 else f"{kept.restarts} times"
+    since = f"since {_at(kept.since_s)}"
+    return f"{name} was started again {times} {since}, last after {_at(kept.last_s)}: {kept.reason}"
+
+
+def _at(seconds: float) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(seconds))
+
+
 def keep(home: Path) -> None:
     """Keep the services of `home` until `points down`, another keeper, or the folder's end."""
     processes.record(home, NAME, psutil.Process(), None)

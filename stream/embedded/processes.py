@@ -126,13 +126,17 @@ def find(home: Path, name: str) -> psutil.Process | None:
 
 
 def find_orphan(home: Path, name: str, program: str) -> psutil.Process | None:
-    """A `program` of ours in `home/<name>` without a record: `points up` was killed before it wrote one."""
+    """A `program` of ours in `home/<name>` without a record: `points up` was killed before it wrote one.
+
+    It leads a session, as we start each; a dead server's child that still rewrites its file does not.
+    """
     where = str((home / name).resolve())
     for process in psutil.process_iter(["name"]):
         if not process.info["name"].startswith(program):
             continue
-        with contextlib.suppress(psutil.Error):
-            if process.cwd() == where and process.uids().real == os.getuid() and is_alive(process):
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            ours = process.cwd() == where and process.uids().real == os.getuid()
+            if ours and os.getsid(process.pid) == process.pid and is_alive(process):
                 return process
     return None
 
