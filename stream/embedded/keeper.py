@@ -22,6 +22,7 @@ NAME = "keeper"
 SERVICES = {kafka.NAME: kafka, redis.NAME: redis}
 STOP_TIMEOUT_S = 5.0
 LOOK_EVERY_S = 0.5
+PORT_FREE_WITHIN_S = 3.0  # the threads of a dead JVM end a moment after it
 STEADY_S = 60.0  # whoever ran for so long starts its delays anew
 DELAY_S_MAX = 30.0
 FAILED_STARTS_MAX = 5  # in a row: a service that never answers is damaged, and starting it does not mend it
@@ -164,8 +165,11 @@ class Keeper:
 
 
 def _refuse_other_ports(stack: StackFile, service: str) -> None:
-    for name, port in stack.ports.items():
-        if name.partition("-")[0] == service and not ports.is_free(port):
+    deadline_s = time.monotonic() + PORT_FREE_WITHIN_S
+    for port in (port for name, port in stack.ports.items() if name.partition("-")[0] == service):
+        while not ports.is_free(port) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        if not ports.is_free(port):
             raise OperatorError(
                 f"Port {port} of {service} was taken by another program.",
                 "stop that program; or stop the workers, and `points up` chooses another port.",

@@ -1,5 +1,6 @@
-"""What dies is started again by itself, on its own ports, with all that was acknowledged; and that is told."""
+"""What dies is started again by itself, on its own ports, with all that was acknowledged; that is told."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -169,7 +170,7 @@ class Service:
 
 
 @pytest.fixture
-def broken(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Keeper, Service]:
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Keeper, Service]:
     """A keeper of a folder with one service, which dies at each start; its clock moves by hand."""
     (tmp_path / "run").mkdir()
     fields = {"platform_id": "test", "shards": 1, "simulated_clock": True, "kafka_cluster_id": "c"}
@@ -190,10 +191,9 @@ def test_a_service_that_dies_at_every_start_is_left_alone_with_a_word(
     broken: tuple[Keeper, Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch, service = broken
-    now_s = time.time()
+    seconds = itertools.count(time.time())
+    monkeypatch.setattr(time, "time", lambda: next(seconds))
     for _ in range(1_000):
-        now_s += 1
-        monkeypatch.setattr(time, "time", lambda: now_s)
         watch.look()
     assert service.tried == FAILED_STARTS_MAX
     kept = keeper.told(tmp_path)["redis"]
