@@ -51,14 +51,15 @@ def verdict_page() -> str:
         "",
         "- *id*: the `report_id` is remembered; the same id again is a `duplicate`.",
         "- *claim*: the behaviour is taken; another report of it is `already_claimed`.",
-        "- *bytes*: the bytes are kept, and published to `dead-letters`, unless they hold personal data.",
+        "- *dead letter*: where the record lies is published to `dead-letters`, too; its bytes stay in the",
+        "  app's topic for 30 days and are kept nowhere else.",
         "",
-        "| verdict | meaning | id | claim | bytes | the app should |",
+        "| verdict | meaning | id | claim | dead letter | the app should |",
         "|---|---|---|---|---|---|",
     ]
     for verdict in Verdict:
         m = TABLE[verdict]
-        marks = " | ".join("yes" if flag else "" for flag in (m.remembers_id, m.takes_claim, m.keeps_raw))
+        marks = " | ".join("yes" if flag else "" for flag in (m.remembers_id, m.takes_claim, m.dead_letter))
         lines.append(f"| `{verdict.code}` | {m.meaning} | {marks} | {m.app_should} |")
     lines += ["", "This page is made from schemas/verdicts.py by `python -m schemas.export`.", ""]
     return "\n".join(lines)

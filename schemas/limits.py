@@ -6,17 +6,36 @@ MIB = 1024 * KIB
 # --- one record -----------------------------------------------------------------------------------------
 RECORD_BYTES_MAX = 16 * KIB  # a report with its largest evidence is 3 KiB; five times that is still read
 INTAKE_MESSAGE_BYTES_MAX = 1 * MIB  # the broker's own refusal; between the two the verdict is too_large
-RAW_KEPT_BYTES_MAX = 8 * KIB  # of a refused record: beyond it a prefix is kept, and the hash of the whole
 EVIDENCE_BYTES_MAX = 2 * KIB
+
+# --- one record batch of an app, as its producer packed it ------------------------------------------------
+BATCH_RECORDS_MAX = 65_536  # offsets that it covers; 1 MiB holds twice as many of the least records
+BATCH_UNPACKED_BYTES_MAX = 16 * MIB  # a producer's batch of 1 MiB, well compressed, is a few MiB
 
 # --- one cycle, which becomes one block -----------------------------------------------------------------
 CYCLE_ROWS_MAX = 16_384  # measured: 8,000 rows 46,500 reports/s, 3,000 rows 30,600; flat beyond 16,000
 CYCLE_BYTES_MAX = 6 * MIB  # of record values; a block repeats at most these bytes plus ~250 a row
-BLOCK_BYTES_MAX = 16 * MIB
+BLOCK_BYTES_MAX = 16 * MIB  # as it is written
+BLOCK_UNPACKED_BYTES_MAX = 256 * MIB  # a block larger than this was written by nobody of ours
+
+OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: exact in every JSON parser
 
 # --- one shard's memory in the intake worker ------------------------------------------------------------
-BUFFERED_ROWS_MAX = 2 * CYCLE_ROWS_MAX  # beyond this the shard's sources wait: the backpressure
-BUFFERED_BYTES_MAX = 4 * CYCLE_BYTES_MAX  # the same for records of up to 1 MiB, which become too_large
+# Batches wait packed, as they came: each source in its own share of this, beyond which it alone waits, and a
+# fetch.
+BUFFERED_BYTES_MAX = 24 * MIB
+BUFFERED_SOURCE_BYTES_MIN = 256 * KIB  # the share of a source among very many
+FETCH_BYTES_MAX = 1 * MIB  # of one partition
+# Unpacked are the values of the cycle in hand (CYCLE_BYTES_MAX), while it is put together the batches that
+# they come from, and between two cycles what is left of the batches that were begun.
+UNPACKED_BYTES_MAX = 32 * MIB
+UNPACKED_KEPT_BYTES_MAX = 4 * MIB
+
+# --- fairness between the sources of a shard ------------------------------------------------------------
+FAIR_ROWS_S = 300  # of one source and shard, for a new platform: 4 shards take 1,200 reports/s of one app
+FAIR_BURST_US = 1_000_000  # a batch has one timestamp: this much of the rate may come at once
+ROWS_PER_DAY = 20_000_000  # of one app unless it is told otherwise: the whole city reports 16 million
+ROWS_SHARE = 2  # a shard's part of the quota is 1/N of it, times this: people do not spread evenly
 
 # --- time -----------------------------------------------------------------------------------------------
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # clocks of gates and phones differ by minutes, not by more
@@ -31,8 +50,10 @@ assert CLOCK_YEAR_MAX + VALIDITY_YEARS_MAX < 9_999
 ARCHIVE_RUN_ROWS_MIN = 50_000  # an insert costs 1.7 us a row in 50,000-row blocks, 5 us in 4,000-row blocks
 ARCHIVE_RUN_INTERVAL_MS = 5_000  # block time; the longest an archived row waits for its run to end
 
-assert RAW_KEPT_BYTES_MAX <= RECORD_BYTES_MAX < INTAKE_MESSAGE_BYTES_MAX <= CYCLE_BYTES_MAX
+assert RECORD_BYTES_MAX < INTAKE_MESSAGE_BYTES_MAX <= CYCLE_BYTES_MAX
 assert 2 * EVIDENCE_BYTES_MAX < RECORD_BYTES_MAX
-# Worst block: every record refused and kept raw, each row with its columns and its texts uncompressed.
+assert INTAKE_MESSAGE_BYTES_MAX < BATCH_UNPACKED_BYTES_MAX
+# Worst block: nothing of it can be compressed, every row with its columns, its texts and a detail.
 assert CYCLE_BYTES_MAX + CYCLE_ROWS_MAX * 512 <= BLOCK_BYTES_MAX
-assert CYCLE_ROWS_MAX <= BUFFERED_ROWS_MAX
+assert BATCH_UNPACKED_BYTES_MAX <= UNPACKED_BYTES_MAX
+assert INTAKE_MESSAGE_BYTES_MAX <= FETCH_BYTES_MAX

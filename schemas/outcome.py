@@ -1,4 +1,4 @@
-"""What an app is told about each of its records, and what is kept of the refused ones.
+"""What an app is told about each of its records, and where the refused ones lie.
 
 Both are made from a block by pure functions, so they can be made again at any time, byte for byte.
 An app drops a (shard, seq, row) that it has seen: outcomes are published at least once.
@@ -10,7 +10,7 @@ import msgspec
 
 from schemas.report import date_of_day
 from schemas.topics import DEAD_LETTERS, INTAKE_PREFIX, app_of, outcomes_topic
-from schemas.verdicts import CODES
+from schemas.verdicts import CODES, DEAD_LETTER
 
 if TYPE_CHECKING:  # an app that reads outcomes needs no Arrow
     from schemas.block import Block
@@ -34,8 +34,10 @@ class Outcome(msgspec.Struct, gc=False):
     balance_milli: int
     expires_on: str
     topic: str
+    topic_id: str
     partition: int
     offset: int
+    last_offset: int
     shard: int
     seq: int
     row: int
@@ -65,8 +67,10 @@ OUTCOME_FIELDS: dict[str, tuple[type, str]] = {
     "balance_milli": (int, "the person's points in 1/1000 after this record"),
     "expires_on": (str, "last valid day of these points in Asia/Shanghai, YYYY-MM-DD; empty without points"),
     "topic": (str, "where the record was read"),
+    "topic_id": (str, "Kafka's id of that topic: offsets of a topic that was made again are others"),
     "partition": (int, "where the record was read"),
     "offset": (int, "where the record was read"),
+    "last_offset": (int, "of the last record that this is said of; almost always equal to offset"),
     "shard": (int, "with seq and row: the place in the ledger, unique for ever"),
     "seq": (int, "the block"),
     "row": (int, "the row of the block"),
@@ -74,9 +78,13 @@ OUTCOME_FIELDS: dict[str, tuple[type, str]] = {
 
 
 def messages_of(block: "Block") -> dict[str, list[Message]]:
-    """All outcomes and dead letters of a block, by topic, in row order."""
+    """All outcomes and dead letters of a block, by topic, in row order.
+
+    A dead letter is the outcome once more, without a key: it tells where the record lies for 30 days.
+    """
     shard, seq = block.meta.shard, block.meta.seq
-    topics = [span.topic for span in block.meta.sources]
+    spans = block.meta.sources
+    topics = [span.topic for span in spans]
     # By source; the last entry is that of source -1, the platform's own rows, which nobody is told.
     told: list[list[Message] | None] = [[] if t.startswith(INTAKE_PREFIX) else None for t in topics] + [None]
     dead: list[Message] = []
@@ -85,6 +93,7 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
     for row, (
         source,
         offset,
+        last_offset,
         verdict,
         uid,
         report_id,
@@ -92,8 +101,8 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
         reduction,
         points,
         balance,
+        tells_balance,
         day,
-        raw,
     ) in enumerate(zip(*columns, strict=True)):
         messages = told[source]
         if messages is None:
@@ -102,12 +111,13 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
             dates[day] = date_of_day(day).isoformat()
         key, code, topic = uid.encode() or None, CODES[verdict], topics[source]
         outcome = Outcome(
-            VERSION, report_id, code, detail, reduction, points, balance, dates[day],
-            topic, shard, offset, shard, seq, row,
+            VERSION, report_id, code, detail, reduction, points, balance if tells_balance else 0, dates[day],
+            topic, spans[source].topic_id, shard, offset, last_offset, shard, seq, row,
         )  # fmt: skip
-        messages.append(Message(key, _encode(outcome), []))
-        if raw:
-            dead.append(Message(key, raw, _dead_letter_headers(outcome)))
+        value = _encode(outcome)
+        messages.append(Message(key, value, []))
+        if verdict in DEAD_LETTER:
+            dead.append(Message(None, value, []))
     out = {
         outcomes_topic(app_of(topic)): messages
         for topic, messages in zip(topics, told, strict=False)
@@ -116,16 +126,10 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
     return out | {DEAD_LETTERS: dead} if dead else out
 
 
-def _dead_letter_headers(outcome: Outcome) -> list[tuple[str, bytes]]:
-    """Where the record came from, why it was refused, and its place in the ledger."""
-    names = ("topic", "partition", "offset", "verdict", "detail")
-    headers = [(name, str(getattr(outcome, name)).encode()) for name in names]
-    return [*headers, ("block", f"{outcome.shard}/{outcome.seq}/{outcome.row}".encode())]
-
-
 _READ = (
     "source",
     "offset",
+    "last_offset",
     "verdict",
     "uid",
     "report_id",
@@ -133,6 +137,6 @@ _READ = (
     "reduction_mg",
     "points_milli",
     "balance_milli",
+    "tells_balance",
     "expiry_day",
-    "raw",
 )

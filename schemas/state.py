@@ -23,13 +23,28 @@ class Person(Struct, array_like=True, gc=False):
         return sum(self.lots.values())
 
 
+class Source(Struct, frozen=True, array_like=True):
+    """What a shard knows of one source of records: a topic with its id, in this shard's partition.
+
+    `next`: the offset that is due. `paid_us`: up to when the source has used its fair share of the shard, in
+    microseconds of the broker's time; see stream/cycle_input.py. `day_rows`: rows decided of it on `day`, the
+    Asia/Shanghai day of the worker's clock, against the app's quota of rows.
+    """
+
+    topic_id: str
+    next: int
+    paid_us: int = 0
+    day: int = 0
+    day_rows: int = 0
+
+
 class Head(Struct, frozen=True):
     """Where a shard stands: everything the next cycle's decision needs beside the persons.
 
-    `time_ms` is the shard's time (largest broker timestamp plus clock offset); `positions` the next offset of
-    each source topic; `ledger_next` the ledger offset after the head block; every block at a ledger offset
-    below `published_to` has its outcomes on Kafka; `apps` is the registry: apps by id, as the last command
-    about each of them left it.
+    `time_ms` is the shard's time (largest broker timestamp plus clock offset); `sources` by topic;
+    `ledger_next` the ledger offset after the head block; every block at a ledger offset below `published_to`
+    has its outcomes on Kafka; `apps` is the registry: apps by id, as the last command about each of them left
+    it.
     """
 
     seq: int = -1
@@ -38,7 +53,7 @@ class Head(Struct, frozen=True):
     clock_offset_ms: int = 0
     ledger_next: int = 0
     published_to: int = 0
-    positions: dict[str, int] = msgspec.field(default_factory=dict)
+    sources: dict[str, Source] = msgspec.field(default_factory=dict)
     apps: dict[str, App] = msgspec.field(default_factory=dict)
 
 

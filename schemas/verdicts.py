@@ -32,6 +32,8 @@ class Verdict(IntEnum):
     CAP_REACHED = 20
     CREDITED_IN_PART = 21
     CREDITED = 22
+    UNREADABLE_BATCH = 40
+    DELETED_UNREAD = 41
     INTERNAL_ERROR = 50
     COMMAND_APPLIED = 60
     EXPIRED = 61
@@ -46,37 +48,38 @@ class Verdict(IntEnum):
 class Meaning(NamedTuple):
     """One line of the table. `remembers_id`: the same report_id later is a duplicate.
     `takes_claim`: the same behaviour, reported under another id, is already_claimed.
-    `keeps_raw`: the record's bytes go into the ledger and to dead-letters."""
+    `dead_letter`: its coordinates go to topic dead-letters, where `points dead` finds them."""
 
     meaning: str
     app_should: str
     remembers_id: bool = False
     takes_claim: bool = False
-    keeps_raw: bool = False
+    dead_letter: bool = False
 
 
 _REPAIR = "repair the record and send it again under the same id"
 _NEW_ID = "do not repeat; a corrected report needs a new id"
 
 TABLE: dict[Verdict, Meaning] = {
-    Verdict.TOO_LARGE: Meaning("the record is larger than 16 KiB", _REPAIR, keeps_raw=True),
+    Verdict.TOO_LARGE: Meaning("the record is larger than 16 KiB", _REPAIR, dead_letter=True),
     Verdict.MALFORMED: Meaning(
-        "not a record of the schema; detail names field and rule", _REPAIR, keeps_raw=True
+        "not a record of the schema; detail names field and rule", _REPAIR, dead_letter=True
     ),
-    Verdict.UNSUPPORTED_VERSION: Meaning("the envelope's version is not 1", _REPAIR, keeps_raw=True),
+    Verdict.UNSUPPORTED_VERSION: Meaning("the envelope's version is not 1", _REPAIR, dead_letter=True),
     Verdict.PERSONAL_DATA: Meaning(
-        "a value is an ID or phone number; the bytes are not kept, only their hash",
+        "a value is an ID or phone number",
         "remove it and send again",
+        dead_letter=True,
     ),
     Verdict.FORBIDDEN_OPERATION: Meaning(
         "an app may not do this: transfer, bonus, expiry (管理办法 Art. 22-24)",
         "do not send it",
-        keeps_raw=True,
+        dead_letter=True,
     ),
     Verdict.MISROUTED: Meaning(
         "the partition is not murmur2(uid) mod N",
         "set the producer's partitioner to murmur2 (librdkafka: murmur2_random), key = uid; send again",
-        keeps_raw=True,
+        dead_letter=True,
     ),
     Verdict.APP_NOT_ACTIVE: Meaning(
         "the app is not registered or not active now", "ask the platform; then send again, same id"
@@ -114,8 +117,20 @@ TABLE: dict[Verdict, Meaning] = {
         "credited up to the day's cap; reduction recorded in full", "nothing", True, True
     ),
     Verdict.CREDITED: Meaning("credited", "nothing", True, True),
+    Verdict.UNREADABLE_BATCH: Meaning(
+        "a batch of records, from offset to last_offset, is none that Kafka's clients can read",
+        "repair the producer (codec, offsets, size: at most 65,536 records and 16 MiB unpacked); send its "
+        "records again under the same ids",
+        dead_letter=True,
+    ),
+    Verdict.DELETED_UNREAD: Meaning(
+        "records from offset to last_offset were deleted before the platform could read them",
+        "send them again under the same ids",
+    ),
     Verdict.INTERNAL_ERROR: Meaning(
-        "the platform failed on this record", "wait: the platform tells when to send it again", keeps_raw=True
+        "the platform failed on this record",
+        "wait: the platform tells when to send it again",
+        dead_letter=True,
     ),
     Verdict.COMMAND_APPLIED: Meaning("a command of the platform took effect at this row", "-"),
     Verdict.EXPIRED: Meaning("points of a lot expired (a row of the platform, not of a record)", "-"),
@@ -125,7 +140,13 @@ TABLE: dict[Verdict, Meaning] = {
 # Plain integers: an IntEnum member hashes by a call into Python, 0.3 us, several times a record.
 REMEMBERS_ID = frozenset(int(v) for v, m in TABLE.items() if m.remembers_id)
 TAKES_CLAIM = frozenset(int(v) for v, m in TABLE.items() if m.takes_claim)
-KEEPS_RAW = frozenset(int(v) for v, m in TABLE.items() if m.keeps_raw)
+DEAD_LETTER = frozenset(int(v) for v, m in TABLE.items() if m.dead_letter)
+# What is kept of a record that was refused early: before `duplicate` at most its id, up to `no_consent` (12)
+# also the person; all later verdicts keep every column.
+KEEPS_NO_UID = frozenset(int(v) for v in Verdict if v < Verdict.DUPLICATE)
+KEEPS_ID_ALONE = frozenset(int(v) for v in Verdict if v <= Verdict.TOO_LATE)
+# The person's balance is told only where the app's report was judged, not where it was turned away before.
+TELLS_BALANCE = frozenset(int(v) for v in Verdict if Verdict.DUPLICATE <= v <= Verdict.CREDITED)
 CODES: dict[int, str] = {int(v): v.code for v in Verdict}
 
 assert set(TABLE) == set(Verdict)

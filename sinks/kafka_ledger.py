@@ -7,11 +7,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OffsetOutOfRangeError, RecordTooLargeError
 
-from schemas.block import Block, BlockError, decode_block, encode_block
+from schemas.block import Block
+from schemas.ledger_record import LedgerRecord, headers_of, read_record
 from schemas.limits import BLOCK_BYTES_MAX
 from schemas.outcome import Message
 from schemas.topics import LEDGER
-from sinks.ports import Doubt
+from sinks.ports import BlockTooLarge, Doubt, LedgerGap
 
 log = structlog.get_logger()
 # Longer than any broker hiccup worth waiting for; a produce that takes longer is a doubt, settled by reading.
@@ -26,13 +27,13 @@ class KafkaLedger:
         self._producers: dict[int, AIOKafkaProducer] = {}
 
     async def append(self, block: Block) -> int:
-        value, headers = encode_block(block)
+        value, headers = block.value, headers_of(block.record)
         try:
             producer = await self._producer(block.meta.shard)
             sent = producer.send_and_wait(LEDGER, value, partition=block.meta.shard, headers=headers)
             metadata = await asyncio.wait_for(sent, APPEND_TIMEOUT_S)
         except (MessageSizeTooLargeError, RecordTooLargeError) as error:  # certain, and for ever: no doubt
-            raise BlockError(f"a block of {len(value)} bytes is larger than the ledger takes") from error
+            raise BlockTooLarge(f"a block of {len(value)} bytes is larger than the ledger takes") from error
         except (KafkaError, TimeoutError, OSError) as error:
             raise Doubt(f"ledger append: {error!r}") from error
         return metadata.offset
@@ -60,7 +61,7 @@ class KafkaLedger:
         async with _reader(self._client, shard) as consumer:
             return await _end(consumer, shard)
 
-    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, LedgerRecord]]:
         if start >= end:
             return
         async with _reader(self._client, shard) as consumer:
@@ -69,7 +70,7 @@ class KafkaLedger:
                 try:
                     fetched = await consumer.getmany(timeout_ms=1_000)
                 except OffsetOutOfRangeError as error:  # waiting for it would never end
-                    raise BlockError(f"ledger offset {start} does not exist any more") from error
+                    raise LedgerGap(f"ledger offset {start} does not exist any more") from error
                 except KafkaError as error:
                     raise Doubt(f"ledger read: {error!r}") from error
                 for records in fetched.values():
@@ -77,7 +78,7 @@ class KafkaLedger:
                         if record.offset >= end:
                             return
                         start = record.offset + 1
-                        yield record.offset, decode_block(record.value, list(record.headers))
+                        yield record.offset, read_record(record.value, list(record.headers))
 
     async def close(self) -> None:
         """Stops all producers."""

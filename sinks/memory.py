@@ -1,4 +1,4 @@
-"""Store, ledger and publisher in memory: the same promises as the real ones, without I/O, threads or a clock.
+"""Store, ledger, topics and publisher in memory: the same promises as the real ones, without I/O or a clock.
 
 One object is the shared service; workers that share it compete as they would over Redis and Kafka. Every
 port call begins with a turn of the event loop (`turn`), so calls of several workers interleave at the same
@@ -10,7 +10,8 @@ import copy
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
-from schemas.block import Block, decode_block, encode_block
+from schemas.block import Block
+from schemas.ledger_record import LedgerRecord, headers_of, read_record
 from schemas.outcome import Message
 from schemas.state import ZERO_HASH, Change, Head, Person, decode_person, encode_person
 from sinks.ports import Doubt, Snapshot
@@ -108,7 +109,7 @@ class MemoryLedger:
 
     async def append(self, block: Block) -> int:
         await turn()
-        return self.put(block.meta.shard, *encode_block(block))
+        return self.put(block.meta.shard, block.value, headers_of(block.record))
 
     def put(self, shard: int, value: bytes, headers: list[tuple[str, bytes]]) -> int:
         """Appends any record, a block or not, and returns its offset."""
@@ -119,10 +120,10 @@ class MemoryLedger:
         await turn()
         return len(self._records[shard])
 
-    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, LedgerRecord]]:
         await turn()
         for offset in range(start, end):
-            yield offset, decode_block(*self._records[shard][offset])
+            yield offset, read_record(*self._records[shard][offset])
 
     def truncate(self, shard: int, end: int) -> None:
         """Loses the records from offset `end` on, as an unclean leader election does."""
@@ -130,6 +131,20 @@ class MemoryLedger:
 
     async def renew(self, shard: int) -> None:
         await turn()
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+class MemoryTopics:
+    """`Topics`. `known`: the ids of the topics that exist."""
+
+    def __init__(self, known: dict[str, str]) -> None:
+        self.known = known
+
+    async def ids(self, topics: list[str]) -> dict[str, str]:
+        await turn()
+        return {topic: self.known[topic] for topic in topics if topic in self.known}
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -1,4 +1,4 @@
-"""What the cycle needs of the outside, as four small interfaces; each has a real and an in-memory form.
+"""What the cycle needs of the outside, as five small interfaces; each has a real and an in-memory form.
 
 All methods are coroutines. A failure whose effect is not known raises `Doubt`: the caller then recovers,
 which settles it by reading the ledger.
@@ -8,12 +8,21 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 from schemas.block import Block
+from schemas.ledger_record import LedgerRecord
 from schemas.outcome import Message
 from schemas.state import Change, Head, Person
 
 
 class Doubt(Exception):
     """What was asked may or may not have happened, or another worker was faster. Recovery settles it."""
+
+
+class LedgerGap(Exception):
+    """Records of the ledger that were there are gone: nothing here can go on."""
+
+
+class BlockTooLarge(Exception):
+    """A block that the ledger will never take: no doubt."""
 
 
 class Snapshot(NamedTuple):
@@ -47,19 +56,30 @@ class Ledger(Protocol):
     """The truth (Kafka topic `ledger`): one partition a shard, append only."""
 
     async def append(self, block: Block) -> int:
-        """Appends, and returns the offset; `Doubt` where it may or may not have been written."""
+        """Appends, and returns the offset; `Doubt` where it may or may not have been written, `BlockTooLarge`
+        where it never will be."""
 
     async def end(self, shard: int) -> int:
         """The offset that the next record will get."""
 
-    def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
-        """Blocks at offsets start <= o < end, in order. Raises `BlockError` for what is no block."""
+    def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, LedgerRecord]]:
+        """Records at offsets start <= o < end, in order, blocks or not. `LedgerGap` where one is gone."""
 
     async def renew(self, shard: int) -> None:
         """Gives the shard a new producer, after a doubt: the old one may still be retrying."""
 
     async def close(self) -> None:
         """Ends all producers."""
+
+
+class Topics(Protocol):
+    """Which topics there are (Kafka): a topic's name may be given again, its id never is."""
+
+    async def ids(self, topics: list[str]) -> dict[str, str]:
+        """The ids of those that exist, asked after this call; `Doubt` where nobody answers."""
+
+    async def close(self) -> None:
+        """Ends."""
 
 
 class Publisher(Protocol):

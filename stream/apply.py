@@ -4,11 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.block import Block
-from schemas.command import App, decode_app
+from schemas.block import Block, Span
+from schemas.command import AdoptCommand, App, AppCommand, decode_inputs
+from schemas.kinds import Kind
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
-from schemas.state import Change, Head, Person
+from schemas.state import Change, Head, Person, Source
+from schemas.topics import intake_topic
 from schemas.verdicts import Verdict
 
 
@@ -28,6 +30,13 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
     meta = block.meta
     today = shanghai_day(meta.time_ms)
     before = shanghai_day(head.time_ms) if head.seq >= 0 else today
+    sources = head.sources | {
+        # A span of nothing only names what a row about lost records speaks of.
+        span.topic: _source_after(span)
+        for span in meta.sources
+        if span.next > span.first or head.seq < 0
+    }
+    apps, sources = _commanded(block, head.apps, sources)
     new_head = Head(
         seq=meta.seq,
         hash=block.hash,
@@ -35,8 +44,8 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         clock_offset_ms=meta.clock_offset_ms,
         ledger_next=ledger_offset + 1,
         published_to=meta.published_to,
-        positions=head.positions | {span.topic: span.next for span in meta.sources},
-        apps=head.apps | _registered(block),
+        sources=sources,
+        apps=apps,
     )
     retired = _retired(before, today)
     return Change(
@@ -50,14 +59,29 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
     )
 
 
-def _registered(block: Block) -> dict[str, App]:
-    """The app that the block's last row registers, if it does: a command ends its block."""
+def _source_after(span: Span) -> Source:
+    return Source(span.topic_id, span.next, span.paid_us, span.day, span.day_rows)
+
+
+def _commanded(
+    block: Block, apps: dict[str, App], sources: dict[str, Source]
+) -> tuple[dict[str, App], dict[str, Source]]:
+    """Registry and sources after the command that ends the block, if one does."""
     last = block.rows.slice(block.rows.num_rows - 1)
-    inputs = last.column("inputs")[0].as_py()
-    if last.column("verdict")[0].as_py() != Verdict.COMMAND_APPLIED or not inputs:
-        return {}
-    app = decode_app(inputs)
-    return {app.id: app}
+    kind, inputs = (last.column(name)[0].as_py() for name in ("kind", "inputs"))
+    if last.column("verdict")[0].as_py() != Verdict.COMMAND_APPLIED:
+        return apps, sources
+    if kind == Kind.APP:
+        app = decode_inputs(inputs, AppCommand).app
+        return apps | {app.id: app}, {intake_topic(app.id): Source(app.topic_id, 0)} | sources
+    if kind == Kind.ADOPT:
+        adopted = decode_inputs(inputs, AdoptCommand)
+        before = sources[adopted.topic]
+        same = before.topic_id == adopted.topic_id
+        position = max(adopted.first, before.next) if same else adopted.first
+        after = Source(adopted.topic_id, position, before.paid_us, before.day, before.day_rows)
+        return apps, sources | {adopted.topic: after}
+    return apps, sources
 
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:

@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 from faust.types.tuples import TP
 
-from schemas.block import BlockError, decode_block
+from schemas.block import RELEASE, BlockError, NewerFormat
+from schemas.ledger_record import read_record
 from schemas.limits import MIB
 from schemas.topics import LEDGER
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
@@ -23,7 +24,7 @@ from sinks.clickhouse.run import Archive, Mark, Run
 from stream.archive_run import ChainBroken, RunCutter
 from stream.errors import OperatorError, end_process
 from stream.metrics.archive import ArchiveMetrics, Progress, WatchedArchive
-from stream.transport import Batch, BatchConsumer
+from stream.transport import BatchConsumer, Fetch
 
 log = structlog.get_logger()
 IDLE_S = 0.4  # without a block, before the open run is flushed; an insert takes 0.1: there within 1 s
@@ -65,6 +66,7 @@ class ArchiveHandler:
         self._consumer: BatchConsumer | None = None
 
     topics = (LEDGER,)
+    packed = False
 
     def wants(self, tp: TP) -> bool:
         return tp.partition in self._shards and self._held_bytes() < HELD_BYTES_MAX
@@ -106,24 +108,34 @@ class ArchiveHandler:
         await self.revoked(set())
         await self._call(self._archive.close)
 
-    def take(self, batch: Batch) -> None:
-        shard = self._shards.get(batch.partition)
+    def stop_source(self, tp: TP, reason: str, what: str) -> None:
+        self._fail(
+            OperatorError(
+                f"{tp.topic}/{tp.partition}: {what}.",
+                "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
+            )
+        )
+
+    def take(self, fetch: Fetch) -> None:
+        shard = self._shards.get(fetch.partition)
         if shard is None:
             return  # its mark is being read; it is placed after that
-        if batch.first != shard.next:
-            log.warning("a delivery was lost on its way: fetching it again", shard=batch.partition)
-            placed = {TP(batch.topic, batch.partition): shard.next}
+        if fetch.first != shard.next:
+            log.warning("a delivery was lost on its way: fetching it again", shard=fetch.partition)
+            placed = {TP(fetch.topic, fetch.partition): shard.next}
             self._seek = asyncio.ensure_future(self._consumer.seek_to(placed))
             return
         try:
-            for record in batch.records:
-                block = decode_block(record.value, record.headers)
-                self._enqueue(shard.cutter.push(block, record.offset))
+            for record in fetch.records:
+                self._enqueue(shard.cutter.push(read_record(record.value, record.headers), record.offset))
         except (BlockError, ChainBroken) as error:
-            self._fail(_broken(batch.partition, error))
+            self._fail(_broken(fetch.partition, error))
             return
-        shard.next = batch.next
-        self.metrics.delivered(batch)
+        except NewerFormat as error:
+            self._fail(_newer(fetch.partition, error))
+            return
+        shard.next = fetch.next
+        self.metrics.delivered(fetch)
         self._relieve()
         self._flush_when_idle(shard)
 
@@ -234,6 +246,14 @@ def _rest(run: Run, mark: Mark) -> Run | None:
         if block.meta.seq == mark.seq and block.hash != mark.block_hash:
             raise _broken(run.shard, ChainBroken(f"the archive has another block {mark.seq} than the ledger"))
     return run.after(mark)
+
+
+def _newer(shard: int, error: NewerFormat) -> OperatorError:
+    return OperatorError(
+        f"Shard {shard}: the ledger holds format {error.format}, written by release {error.release};"
+        f" this is release {RELEASE}.",
+        f"start the archive worker of release {error.release} or a later one: the ledger waits.",
+    )
 
 
 def _broken(shard: int, error: Exception) -> OperatorError:

@@ -19,7 +19,8 @@ is then a matter of timing, but nothing depends on anybody else knowing it:
   the engine folds them, `entries` never shows them, and the checks count them once.
 """
 
-from schemas.block import Block
+from schemas.block import Block, open_block
+from schemas.ledger_record import LedgerRecord
 from schemas.limits import ARCHIVE_RUN_INTERVAL_MS, ARCHIVE_RUN_ROWS_MIN, MIB
 from schemas.report import DAY_MS
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Mark, Run
@@ -30,14 +31,14 @@ assert DAY_MS % ARCHIVE_RUN_INTERVAL_MS == 0  # hence a month never ends within 
 
 
 class ChainBroken(Exception):
-    """The ledger and the archive, or the ledger with itself, do not fit together."""
+    """The ledger and the archive do not fit together."""
 
 
 class RunCutter:
     """The accepted chain of one shard after `mark`, cut into runs.
 
-    Feed it every record of the shard's ledger from offset `start` on, in order. A block is accepted if and
-    only if its `prev` is the head's hash; a zombie's blocks and repetitions are ignored.
+    Feed it every record of the shard's ledger from offset `start` on, in order. What does not follow the head
+    (schemas/ledger_record.py) is ignored and counted: a zombie's blocks, repetitions, garbage.
     """
 
     def __init__(self, shard: int, mark: Mark) -> None:
@@ -45,18 +46,23 @@ class RunCutter:
         self.start = max(mark.ledger_offset, 0)  # the marked block itself is read again, and compared
         self.head = mark
         self.nbytes = 0  # of the open run
+        self.ignored = 0  # records that do not count
         self._confirmed = mark == NOTHING
         self._open: list[LedgerBlock] = []
         self._rows = 0
 
-    def push(self, block: Block, ledger_offset: int) -> list[Run]:
-        """The runs, at most two, that this block ends. Raises `ChainBroken`."""
+    def push(self, record: LedgerRecord, ledger_offset: int) -> list[Run]:
+        """The runs, at most two, that this record ends.
+
+        Raises `ChainBroken`, and what `open_block` raises for a record that counts and cannot be read.
+        """
         if not self._confirmed:
-            self._confirm(block, ledger_offset)
+            self._confirm(record, ledger_offset)
             return []
-        if block.prev != self.head.block_hash:
-            self._ignore(block, ledger_offset)
+        if not record.follows(self.head.block_hash):
+            self.ignored += 1
             return []
+        block = open_block(record)
         assert block.meta.seq == self.head.seq + 1
         assert block.meta.shard == self.shard
         assert block.rows.num_rows, "a block without rows would leave no trace in the archive"
@@ -79,18 +85,13 @@ class RunCutter:
         self._open, self._rows, self.nbytes = [], 0, 0
         return run
 
-    def _confirm(self, block: Block, ledger_offset: int) -> None:
+    def _confirm(self, record: LedgerRecord, ledger_offset: int) -> None:
         """The archive's last block must be the ledger's at its place: else they are of two platforms."""
-        found = Mark(block.meta.seq, block.hash, ledger_offset)
-        if found != self.head:
-            raise ChainBroken(f"the archive ends with {_shown(self.head)}, the ledger has {_shown(found)}")
+        same = record.hash == self.head.block_hash and record.follows(record.prev)
+        if ledger_offset != self.head.ledger_offset or not same:
+            found = f"{record.hash.hex()[:16] or 'no block'} at ledger offset {ledger_offset}"
+            raise ChainBroken(f"the archive ends with {_shown(self.head)}, the ledger has {found}")
         self._confirmed = True
-
-    def _ignore(self, block: Block, ledger_offset: int) -> None:
-        """A writer that lost its shard holds an older head: its block's seq cannot be above ours."""
-        if block.meta.seq > self.head.seq:
-            found = Mark(block.meta.seq, block.hash, ledger_offset)
-            raise ChainBroken(f"{_shown(found)} does not follow {_shown(self.head)}: something is missing")
 
 
 def _interval(block: Block) -> int:
@@ -98,6 +99,4 @@ def _interval(block: Block) -> int:
 
 
 def _shown(mark: Mark) -> str:
-    if mark == NOTHING:
-        return "nothing"
     return f"block {mark.seq} ({mark.block_hash.hex()[:16]}) at ledger offset {mark.ledger_offset}"

@@ -1,131 +1,243 @@
-"""From fetches to cycles: a shard's pending records of all topics, merged and cut.
+"""From fetches to cycles: the pending batches of a shard's sources, merged by fair time and cut.
 
-Pure: no I/O, no clock. A cycle takes records in the order (broker timestamp, topic, offset) and ends
-- at the limits of rows and bytes,
-- before the first record of another Asia/Shanghai day, so that one cycle has one day,
-- after a command, because what it changes is in force from the next row on.
+Pure: no I/O, no clock.
+
+**Fair time** orders the records of a shard. It is a record's broker time, as long as its source sends no more
+than R records a second (`fair_rows_s`, and a second's worth at once); what goes beyond is put off, as if it
+had come at R records a second. So sources below R are decided in the order of the broker's timestamps, also
+after an outage of any length, and a flood waits behind everybody but itself. What a source was given while
+nobody else waited is not held against it. Equal times: `commands` first, then by topic and offset.
+
+In the arithmetic of a leaky bucket: a source has *paid* up to some instant. A record begins at the later of
+its broker time and that instant, pays 1/R s from there, and its fair time is its beginning less the burst,
+but never before its broker time. All in microseconds; a batch has one broker time, so nothing is unpacked for
+it.
+
+**No record overtakes one that is known to exist.** Where a source is not fetched up to its known end, only
+records up to the least fair time that its next one can have are taken. So the order does not depend on which
+fetch came first.
+
+A cycle ends at the limits of rows and bytes, before the first record of another Asia/Shanghai day (one cycle
+has one day), and after a command, because what it changes is in force from the next row on.
 """
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from schemas.block import Span
-from schemas.limits import BUFFERED_BYTES_MAX, BUFFERED_ROWS_MAX, CYCLE_BYTES_MAX, CYCLE_ROWS_MAX
+from schemas.limits import (
+    BUFFERED_BYTES_MAX,
+    BUFFERED_SOURCE_BYTES_MIN,
+    CYCLE_BYTES_MAX,
+    CYCLE_ROWS_MAX,
+    UNPACKED_BYTES_MAX,
+)
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
-from schemas.state import Head
+from schemas.state import Head, Source
 from schemas.topics import COMMANDS
-from stream.transport import Batch
+from stream.batches.reader import Unreadable
+from stream.pending import Pending
+from stream.transport import Fetch
 
 
 class Cycle(NamedTuple):
-    """What one block will decide: parallel lists, one entry a record, in the shard's order."""
+    """What one block will decide: parallel lists, one entry a row, in the shard's order."""
 
     shard: int
     sources: list[Span]
     source: list[int]  # index into sources
     offset: list[int]
+    last_offset: list[int]  # beyond `offset` where one row stands for a batch that cannot be read
     broker_ms: list[int]
-    time_ms: list[int]  # the shard's time at each record
-    value: list[bytes]
-
-
-class _Pending:
-    """The records of one topic that wait for their cycle, as columns, in offset order."""
-
-    def __init__(self, next_offset: int) -> None:
-        self.first = next_offset  # where the next cycle's span begins
-        self.next = next_offset  # what a following batch must continue
-        self.offset: list[int] = []
-        self.broker_ms: list[int] = []
-        self.value: list[bytes] = []
-
-    def add(self, batch: Batch) -> None:
-        floor_ms = self.broker_ms[-1] if self.broker_ms else 0
-        self.offset += [r.offset for r in batch.records]
-        # A broker whose clock stepped back must not reorder a topic: its timestamps never fall.
-        times = np.fromiter((r.timestamp for r in batch.records), np.int64, len(batch.records))
-        self.broker_ms += np.maximum(np.maximum.accumulate(times), floor_ms).tolist()
-        self.value += [r.value or b"" for r in batch.records]
-        self.next = batch.next
-
-    def drop(self, rows: int) -> Span:
-        first, self.first = self.first, self.offset[rows - 1] + 1 if rows < len(self.offset) else self.next
-        del self.offset[:rows], self.broker_ms[:rows], self.value[:rows]
-        return Span("", first, self.first)
+    time_ms: list[int]  # the shard's time at each row
+    value: list[bytes | Unreadable]
 
 
 class Buffer:
-    """All that was fetched for one shard and not yet decided."""
+    """All that was fetched for one shard and not yet decided.
 
-    def __init__(self, shard: int, positions: dict[str, int]) -> None:
+    `sources`: where each continues; `ends`: up to which offset each is known to have records.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        sources: dict[str, Source],
+        fair_rows_s: int,
+        ends: dict[str, int] | None = None,
+    ) -> None:
         self.shard = shard
-        self._pending = {topic: _Pending(offset) for topic, offset in positions.items()}
-        self.nbytes = 0  # of the values that wait
+        step_us = -(-1_000_000 // fair_rows_s)
+        # `commands` first, then by name: the order of equal times.
+        names = sorted(sources, key=lambda topic: (topic != COMMANDS, topic))
+        self._pending = {
+            topic: Pending(topic, sources[topic], step_us, (ends or {}).get(topic, 0)) for topic in names
+        }
+        self._share_bytes = max(BUFFERED_SOURCE_BYTES_MIN, BUFFERED_BYTES_MAX // max(1, len(names)))
 
-    def add(self, batch: Batch) -> bool:
-        """Takes a batch; False if it does not continue what is here (a delivery was lost)."""
-        pending = self._pending.get(batch.topic)
-        if pending is None or batch.first != pending.next:
+    @property
+    def nbytes(self) -> int:
+        """Bytes that wait, packed."""
+        return sum(p.nbytes for p in self._pending.values())
+
+    @property
+    def sources(self) -> dict[str, tuple[str, int]]:
+        """Where each source stands: its topic's id, and the offset with which the next cycle begins."""
+        return {topic: (p.topic_id, p.first) for topic, p in self._pending.items()}
+
+    def limit(self, topic: str, rows_max: int) -> None:
+        """From now on at most so many rows a day are taken of a source; the rest waits."""
+        if topic in self._pending:
+            self._pending[topic].rows_max = rows_max
+
+    def add(self, fetch: Fetch) -> bool:
+        """Takes a fetch; False if it does not continue what is here (a delivery was lost)."""
+        pending = self._pending.get(fetch.topic)
+        if pending is None or fetch.first != pending.due:
             return False
-        before = len(pending.value)
-        pending.add(batch)
-        self.nbytes += sum(map(len, pending.value[before:]))
+        pending.add(fetch)
         return True
 
-    def rows(self) -> int:
-        """Records waiting."""
-        return sum(len(p.offset) for p in self._pending.values())
-
-    def full(self) -> bool:
-        """Whether the sources should wait until a cycle was taken."""
-        return self.nbytes >= BUFFERED_BYTES_MAX or self.rows() >= BUFFERED_ROWS_MAX
-
     def next_of(self, topic: str) -> int | None:
-        """The offset that the next batch of a topic must begin with."""
+        """The offset that the next fetch of a topic must begin with; None if it is not read."""
         pending = self._pending.get(topic)
-        return pending and pending.next
+        return pending and pending.due
 
-    def take(self, head: Head) -> Cycle:
-        """Removes and returns the next cycle; there must be at least one row waiting."""
-        waiting = sorted((topic, p) for topic, p in self._pending.items() if p.offset)
-        order = _merged([p for _, p in waiting])
-        times = np.array([waiting[s][1].broker_ms[i] for s, i in order], np.int64) + head.clock_offset_ms
+    def wants(self, topic: str, today: int) -> bool:
+        """Whether more of a topic should be fetched: its share is not full, its quota not used up."""
+        pending = self._pending.get(topic)
+        return pending is not None and pending.nbytes < self._share_bytes and not pending.used_up(today)
+
+    def used_up(self, today: int) -> list[str]:
+        """The sources that are read no further on the day `today`."""
+        return [topic for topic, p in self._pending.items() if p.used_up(today)]
+
+    def owing(self, today: int) -> list[str]:
+        """The sources of which records are known to exist, and none is in hand."""
+        return [topic for topic, p in self._pending.items() if p.owes() and not p.used_up(today)]
+
+    def forgive(self, topics: Iterable[str]) -> None:
+        """Goes on without what these sources owe; what they send later is merged from there on."""
+        for topic in topics:
+            self._pending[topic].end = self._pending[topic].due
+
+    def waiting(self, today: int) -> bool:
+        """Whether `take` has something to choose from."""
+        return any(p.batches and not p.used_up(today) for p in self._pending.values())
+
+    def take(self, head: Head, today: int) -> Cycle | None:
+        """Removes and returns the next cycle; None while what is owed must come first.
+
+        `today`: the Asia/Shanghai day of the worker's clock, for the quotas of rows.
+        """
+        waiting = [p for p in self._pending.values() if p.batches and not p.used_up(today)]
+        behind = [p for p in self._pending.values() if p.is_behind() and not p.used_up(today)]
+        ready_us = min((p.earliest_us() for p in behind), default=None)
+        rows = _gather(waiting, _order(waiting, ready_us))
+        if not rows.offset:
+            return None
+        times = np.array(rows.broker_ms, np.int64) + head.clock_offset_ms
         times = np.maximum(np.maximum.accumulate(times), head.time_ms)
-        order = order[: _cut(waiting, order, times)]
-        source = [s for s, _ in order]
-        cycle = Cycle(
+        days = (times + SHANGHAI_OFFSET_MS) // DAY_MS
+        size = int(np.searchsorted(days, days[0], side="right"))
+        rows = _Rows(*[column[:size] for column in rows])
+        times_ms = times[:size].tolist()
+        return self._remove(waiting, rows, times_ms, head, today)
+
+    def _remove(
+        self, waiting: list[Pending], rows: "_Rows", times_ms: list[int], head: Head, today: int
+    ) -> Cycle:
+        """The cycle of `rows`, which leave the buffer."""
+        nexts = dict(zip(rows.source, [last + 1 for last in rows.last_offset], strict=True))
+        firsts = {s: waiting[s].first for s in nexts}
+        for s, following in nexts.items():
+            waiting[s].remove(following, today)
+        if sum(1 for p in self._pending.values() if p.batches and not p.used_up(today)) <= 1:
+            # Nobody else waits: what went at once is not held against anybody.
+            for s in nexts:
+                waiting[s].paid_us = min(waiting[s].paid_us, (times_ms[-1] - head.clock_offset_ms) * 1_000)
+        index = {s: i for i, s in enumerate(sorted(nexts))}
+        return Cycle(
             self.shard,
-            [],
-            source,
-            [waiting[s][1].offset[i] for s, i in order],
-            [waiting[s][1].broker_ms[i] for s, i in order],
-            times[: len(order)].tolist(),
-            [waiting[s][1].value[i] for s, i in order],
+            [waiting[s].span(firsts[s]) for s in sorted(nexts)],
+            [index[s] for s in rows.source],
+            rows.offset,
+            rows.last_offset,
+            rows.broker_ms,
+            times_ms,
+            rows.value,
         )
-        self.nbytes -= sum(map(len, cycle.value))
-        taken = np.bincount(source, minlength=len(waiting)).tolist()
-        for (topic, pending), rows in zip(waiting, taken, strict=True):
-            span = pending.drop(rows) if rows else Span("", pending.first, pending.first)
-            cycle.sources.append(Span(topic, span.first, span.next))
-        return cycle
 
 
-def _merged(waiting: list[_Pending]) -> list[tuple[int, int]]:
-    """(source, index) of the waiting records by (timestamp, topic, offset), at most a cycle's rows."""
-    if len(waiting) == 1:
-        return [(0, i) for i in range(min(len(waiting[0].offset), CYCLE_ROWS_MAX))]
-    keys = [(ms, s, i) for s, p in enumerate(waiting) for i, ms in enumerate(p.broker_ms[:CYCLE_ROWS_MAX])]
-    return [(s, i) for _, s, i in sorted(keys)[:CYCLE_ROWS_MAX]]
+class _Rows(NamedTuple):
+    """Rows of a cycle in the making; `source`: index into the waiting sources."""
+
+    source: list[int]
+    offset: list[int]
+    last_offset: list[int]
+    broker_ms: list[int]
+    value: list[bytes | Unreadable]
 
 
-def _cut(waiting: list[tuple[str, _Pending]], order: list[tuple[int, int]], times: np.ndarray) -> int:
-    """How many of the merged rows make this cycle; at least one."""
-    sizes = np.cumsum([len(waiting[s][1].value[i]) for s, i in order])
-    rows = max(1, int(np.searchsorted(sizes, CYCLE_BYTES_MAX, side="right")))
-    days = (times + SHANGHAI_OFFSET_MS) // DAY_MS
-    rows = min(rows, int(np.searchsorted(days, days[0], side="right")))
-    for s, (topic, _) in enumerate(waiting):
-        if topic == COMMANDS:
-            rows = min(rows, next((k + 1 for k, (source, _) in enumerate(order) if source == s), rows))
+def _order(waiting: list[Pending], ready_us: int | None) -> list[tuple[int, int, int, int]]:
+    """The next rows by fair time, at most a cycle's, as runs (source, batch, row of the batch, rows)."""
+    if not waiting:
+        return []
+    of_each = [p.rows() for p in waiting]
+    times_us, batch, row = (np.concatenate(column) for column in zip(*of_each, strict=True))
+    source = np.repeat(np.arange(len(waiting)), [len(times) for times, _, _ in of_each])
+    order = np.argsort(times_us, kind="stable")  # equal times: in the order of sources, then of offsets
+    if ready_us is not None:
+        order = order[: np.searchsorted(times_us[order], ready_us, side="right")]
+    order = order[:CYCLE_ROWS_MAX]
+    if not order.size:
+        return []
+    source, batch, row = source[order], batch[order], row[order]
+    breaks = np.flatnonzero((np.diff(source) != 0) | (np.diff(batch) != 0)) + 1
+    edges = [0, *breaks.tolist(), len(order)]
+    starts = np.array(edges[:-1])
+    lengths = [end - start for start, end in pairwise(edges)]
+    return list(
+        zip(source[starts].tolist(), batch[starts].tolist(), row[starts].tolist(), lengths, strict=True)
+    )
+
+
+def _gather(waiting: list[Pending], runs: list[tuple[int, int, int, int]]) -> _Rows:
+    """Unpacks the runs in order, up to the limits of bytes, and up to the first command."""
+    rows = _Rows([], [], [], [], [])
+    size = unpacked = 0
+    gone: set[tuple[int, int]] = set()  # batches that have their one row
+    for s, b, at, count in runs:
+        pending = waiting[s]
+        if (s, b) in gone:
+            continue
+        if not pending.is_unpacked(b):
+            unpacked += pending.unpack(b)
+        batch, values = pending.batches[b], pending.values(b)
+        if isinstance(values, Unreadable):
+            gone.add((s, b))
+            offsets, lasts, taken = [max(batch.base, pending.first)], [batch.next - 1], [values]
+        else:
+            taken = values[at : at + (1 if pending.topic == COMMANDS else count)]
+            if size + sum(map(len, taken)) > CYCLE_BYTES_MAX:
+                taken = taken[: max(_fitting(taken, CYCLE_BYTES_MAX - size), 0 if rows.offset else 1)]
+            size += sum(map(len, taken))
+            offsets = lasts = range(batch.base + at, batch.base + at + len(taken))
+        rows.source.extend([s] * len(taken))
+        rows.offset.extend(offsets)
+        rows.last_offset.extend(lasts)
+        rows.broker_ms.extend([pending.broker_ms(b)] * len(taken))
+        rows.value.extend(taken)
+        if pending.topic == COMMANDS or size >= CYCLE_BYTES_MAX or unpacked >= UNPACKED_BYTES_MAX:
+            break
+        if len(taken) < count and not isinstance(values, Unreadable):
+            break
     return rows
+
+
+def _fitting(values: list[bytes], nbytes: int) -> int:
+    """How many of the first values take at most `nbytes`."""
+    return int(np.searchsorted(np.cumsum([len(value) for value in values]), nbytes, side="right"))

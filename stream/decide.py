@@ -7,19 +7,20 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from schemas.block import Block, Meta, empty_columns, make_block
+from schemas.block import Block, Meta, Span, empty_columns, make_block
 from schemas.codec import Refusal
-from schemas.command import App, AppCommand, ClockCommand, Command
-from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS
+from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command
+from schemas.kinds import Kind
+from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS, OFFSET_MAX
 from schemas.report import Report, shanghai_day, to_ms
 from schemas.rules import Methodology, Rules, expiry_day, floor_ratio, ratio
 from schemas.shards import shards_of
-from schemas.state import Head, Person
-from schemas.topics import COMMANDS, app_of
-from schemas.verdicts import REMEMBERS_ID, Verdict
+from schemas.state import Head, Person, Source
+from schemas.topics import COMMANDS, app_of, intake_topic
+from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
 from stream.cycle_input import Cycle
 from stream.read import Reading, claim_on
-from stream.record_rows import append_records
+from stream.record_rows import Lost, append_lost, append_records
 
 
 class Platform(NamedTuple):
@@ -29,6 +30,7 @@ class Platform(NamedTuple):
     shards: int
     dedupe_key: bytes
     simulated_clock: bool
+    fair_rows_s: int
     rules: Rules
 
 
@@ -48,6 +50,11 @@ class Terms(NamedTuple):
 # Plain integers: what an IntEnum does in Python code costs 0.3 us a use, five times a record.
 _CREDITED, _CREDITED_IN_PART = int(Verdict.CREDITED), int(Verdict.CREDITED_IN_PART)
 _CAP_REACHED, _RECORDED_ONLY = int(Verdict.CAP_REACHED), int(Verdict.RECORDED_ONLY)
+
+
+def continues(span: Span, source: Source) -> bool:
+    """Whether a span begins where the source stands: under another id, or behind a loss, it does not."""
+    return (span.topic_id, span.first) == (source.topic_id, source.next)
 
 
 class _Account:
@@ -79,12 +86,15 @@ def decide(
     columns = _expiries(persons, accounts, reading.uids, today, cycle.time_ms[0])
     desk = _Desk(platform, head, cycle, reading, accounts, seen, today)
     rows = [desk.row(i, item) for i, item in enumerate(reading.items)]
-    append_records(columns, cycle, reading, rows)
+    sources = cycle.sources
+    for lost in desk.lost:
+        sources = append_lost(columns, sources, lost)
+    append_records(columns, cycle, reading, rows, platform.dedupe_key)
     meta = Meta(
         platform.name,
         cycle.shard,
         head.seq + 1,
-        cycle.sources,
+        sources,
         desk.end_ms,
         desk.clock_offset_ms,
         published_to,
@@ -107,6 +117,7 @@ def _expiries(
     columns = empty_columns(len(due))
     for i, (uid, day, points) in enumerate(due):
         accounts[uid].balance_milli -= points
+        columns["kind"][i] = int(Kind.EXPIRY)
         columns["verdict"][i] = int(Verdict.EXPIRED)
         columns["source"][i] = -1
         columns["time_ms"][i] = time_ms
@@ -133,10 +144,12 @@ class _Desk:
         self.platform, self.rules = platform, platform.rules
         self.cycle, self.reading, self.accounts, self.today = cycle, reading, accounts, today
         self.known = seen.copy()
+        self.head = head
+        self.lost: list[Lost] = []
         self.clock_offset_ms = head.clock_offset_ms
         self.end_ms = cycle.time_ms[-1]  # the shard's time after this cycle
         # Whether no app's record was decided yet, so that nothing depends on the time.
-        self.nothing_decided = not any(at for topic, at in head.positions.items() if topic != COMMANDS)
+        self.nothing_decided = not any(s.next for topic, s in head.sources.items() if topic != COMMANDS)
         self.apps: list[App | None] = [head.apps.get(app_of(span.topic)) for span in cycle.sources]
         self._terms: dict[tuple[int, str, int], Terms] = {}
         reports = [i for i, item in enumerate(reading.items) if item.__class__ is Report]
@@ -157,7 +170,7 @@ class _Desk:
             return _credit(item, key[2], terms, account)
         if refusal.verdict in REMEMBERS_ID:
             self.known.add(self.reading.id_member[i])
-        return _refused(refusal, account.balance_milli)
+        return _refused(refusal, account.balance_milli if refusal.verdict in TELLS_BALANCE else 0)
 
     def _refusal(self, report: Report, i: int, terms: Terms) -> Refusal | None:
         """The first verdict that refuses a well-formed report, in the order of schemas/verdicts.py."""
@@ -197,11 +210,48 @@ class _Desk:
         return None
 
     def _command(self, command: Command, i: int) -> Refusal:
-        """What becomes of a command; an app's takes effect by `apply`, as no row follows it in this cycle."""
-        if command.__class__ is AppCommand:
-            state = "active" if command.app.active else "suspended"
-            return Refusal(Verdict.COMMAND_APPLIED, f"app {command.app.id}: {state}")
-        return self._set_clock(command, i)
+        """What becomes of a command; most take effect by `apply`, as no row follows them in this cycle."""
+        match command:
+            case AppCommand(app=app):
+                return self._register(app)
+            case AdoptCommand():
+                return self._adopt(command, i)
+            case _:
+                return self._set_clock(command, i)
+
+    def _register(self, app: App) -> Refusal:
+        source = self.head.sources.get(intake_topic(app.id))
+        known = self.head.apps.get(app.id)
+        if not app.topic_id or (known and known.topic_id != app.topic_id) or (source and not known):
+            return Refusal(Verdict.FORBIDDEN_OPERATION, "app.topic_id: must be the intake topic's, for good")
+        return Refusal(Verdict.COMMAND_APPLIED, f"app {app.id}: {'active' if app.active else 'suspended'}")
+
+    def _adopt(self, command: AdoptCommand, i: int) -> Refusal:
+        """A source goes on elsewhere: under another id, or behind what was deleted unread."""
+        source = self.head.sources.get(command.topic)
+        if source is None:
+            return Refusal(Verdict.FORBIDDEN_OPERATION, "topic: no source of this shard")
+        at = self._decided_to(command.topic, source)
+        same = command.topic_id == source.topic_id
+        if same and command.first < at:
+            return Refusal(Verdict.FORBIDDEN_OPERATION, "first: below the position, which is decided")
+        if same and command.first == at:
+            return Refusal(Verdict.COMMAND_APPLIED, f"{command.topic}: nothing was lost")
+        last = command.first - 1 if same else OFFSET_MAX
+        self.lost.append(
+            Lost(_nothing_of(command.topic, source.topic_id, at), at, last, self.cycle.time_ms[i])
+        )
+        if not same and command.first:
+            span = _nothing_of(command.topic, command.topic_id, 0)
+            self.lost.append(Lost(span, 0, command.first - 1, self.cycle.time_ms[i]))
+        return Refusal(
+            Verdict.COMMAND_APPLIED, f"{command.topic}: read from offset {command.first}; lost from {at} on"
+        )
+
+    def _decided_to(self, topic: str, source: Source) -> int:
+        """The offset of a source that is due before a command, which ends its cycle."""
+        taken = (s.next for s in self.cycle.sources if s.topic == topic != COMMANDS and continues(s, source))
+        return next(taken, source.next)
 
     def _set_clock(self, command: ClockCommand, i: int) -> Refusal:
         if not self.platform.simulated_clock:
@@ -249,6 +299,11 @@ class _Desk:
             exchange.daily_cap_points * 1_000,
             expiry_day(self.today, exchange.validity_months, exchange.expires),
         )
+
+
+def _nothing_of(topic: str, topic_id: str, offset: int) -> Span:
+    """A span in which nothing is read: it only names what a row speaks of."""
+    return Span(topic, topic_id, offset, offset)
 
 
 def _refused(refusal: Refusal, balance_milli: int) -> tuple:

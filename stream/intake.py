@@ -9,18 +9,20 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 
+from schemas.state import Source
 from schemas.topics import COMMANDS, intake_topic
-from sinks.ports import Doubt, Ledger, Publisher, Store
-from stream.cycle import Shard, run_cycle
-from stream.errors import OperatorError, end_process
+from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
+from stream.cycle import Shard, run_cycle, today
+from stream.errors import end_process
 from stream.metrics.intake import IntakeMetrics
 from stream.metrics.ports import WatchedLedger, WatchedPublisher, WatchedStore
 from stream.recovery import Expected, recover
-from stream.transport import Batch, BatchConsumer
+from stream.transport import BatchConsumer, Fetch
 
 log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
 IDLE_CHECK_S = 1.0  # one HGET a shard: how long a Redis that went back may go unnoticed
+OWED_WAIT_S = 2.0  # for records that are known to exist, of a topic whose broker does not give them
 TAKE_UP_DELAY_S = 1.0  # apps registered in one go cost one rebalance, not one each
 RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
@@ -35,6 +37,7 @@ class Intake:
         store: Store,
         ledger: Ledger,
         publisher: Publisher,
+        topics: Topics,
         fail: Callable[[BaseException], Any] = end_process,
     ) -> None:
         self._expected, self._fail = expected, fail
@@ -42,9 +45,11 @@ class Intake:
         self._store = WatchedStore(store, self.metrics)
         self._ledger = WatchedLedger(ledger, self.metrics)
         self._publisher = WatchedPublisher(publisher, self.metrics)
+        self._broker = topics
         self._topics = {COMMANDS, *map(intake_topic, apps)}
         self._sources: dict[int, list[str]] = {}  # topics of the shards that are this worker's
-        self._commands_end: dict[int, int] = {}
+        # Sources that cannot go on, with where they stood: only an adoption moves them.
+        self._stopped: dict[TP, tuple[Source, str]] = {}
         self._shards: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task] = {}
         self._arrived: dict[int, asyncio.Event] = {}
@@ -58,18 +63,27 @@ class Intake:
         """All topics that this worker reads."""
         return sorted(self._topics)
 
+    packed = True
+
     def wants(self, tp: TP) -> bool:
         shard = self._shards.get(tp.partition)
-        if shard is None or shard.buffer.full():
-            return False
-        # What the platform said before this worker came is in force before it decides on any report.
-        return tp.topic == COMMANDS or (
-            shard.head.positions.get(COMMANDS, 0) >= self._commands_end[tp.partition]
-        )
+        return shard is not None and shard.buffer.wants(tp.topic, today())
 
     def position(self, tp: TP) -> int | None:
         shard = self._shards.get(tp.partition)
-        return shard and shard.head.positions.get(tp.topic)
+        return shard and (source := shard.head.sources.get(tp.topic)) and source.next
+
+    def stop_source(self, tp: TP, reason: str, what: str) -> None:
+        shard = self._shards.get(tp.partition)
+        if shard is None or (source := shard.head.sources.get(tp.topic)) is None:
+            return
+        self._stopped[tp] = (source, reason)
+        shard.misplaced = True
+        self._arrived[tp.partition].set()
+        log.error(
+            "a source cannot go on; the others do", topic=tp.topic, shard=tp.partition, why=what,
+            todo=f"run `points topics adopt {tp.topic}`; see docs/runbook.md, a source that stopped",
+        )  # fmt: skip
 
     async def assigned(self, tps: set[TP], consumer: BatchConsumer) -> None:
         await self.revoked(tps)
@@ -93,16 +107,16 @@ class Intake:
             sources.setdefault(tp.partition, []).append(tp.topic)
         for number, topics in sorted(sources.items()):
             if number >= self._expected.shards:
-                self._fail(
-                    OperatorError(
-                        f"{topics[0]} has a partition {number}; this platform has {self._expected.shards}.",
-                        "run `points doctor`: every topic must have the same number of partitions.",
-                    )
-                )
+                log.warning("a surplus partition is not read", topics=topics, partition=number)
+                continue
             waiting = self._topics - set(topics) if COMMANDS in topics else topics
             if waiting:
                 log.warning("topics wait until all workers know them", shard=number, topics=sorted(waiting))
-        return {number: topics for number, topics in sources.items() if COMMANDS in topics}
+        return {
+            number: topics
+            for number, topics in sources.items()
+            if COMMANDS in topics and number < self._expected.shards
+        }
 
     async def revoked(self, tps: set[TP]) -> None:
         """Lets running cycles end, then forgets everything: recovery finds it again."""
@@ -125,21 +139,20 @@ class Intake:
         for end in (self._ledger, self._publisher, self._store):
             await end.close()
 
-    def take(self, batch: Batch) -> None:
-        shard = self._shards.get(batch.partition)
-        if shard is None:
-            return  # it is being recovered, and placed anew after that
-        if shard.buffer.add(batch):
-            self.metrics.delivered(batch)
-            if not batch.more:
-                self._arrived[batch.partition].set()
+    def take(self, fetch: Fetch) -> None:
+        shard = self._shards.get(fetch.partition)
+        if shard is None or (due := shard.buffer.next_of(fetch.topic)) is None:
+            return  # it is being recovered, and placed anew after that; or its source cannot go on
+        if shard.buffer.add(fetch):
+            self.metrics.delivered(fetch)
+            if not fetch.more:
+                self._arrived[fetch.partition].set()
         else:
-            tp = TP(batch.topic, batch.partition)
+            tp = TP(fetch.topic, fetch.partition)
             log.warning(
                 "a delivery was lost on its way: fetching it again", topic=tp.topic, shard=tp.partition
             )
-            again = self._consumer.seek_to({tp: shard.buffer.next_of(batch.topic)})
-            self._seek = asyncio.ensure_future(again)
+            self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: due}))
 
     async def _run(self, number: int) -> None:
         failures, seq = 0, -1  # doubts since the last cycle that came to its end, and where it ended
@@ -164,29 +177,88 @@ class Intake:
                 await self._drop(number)
 
     async def _place(self, shard: Shard) -> None:
-        """Tells the transport where to continue: where the head says, and at 0 for a topic never read."""
-        positions = {topic: shard.head.positions.get(topic, 0) for topic in self._sources[shard.number]}
-        shard.open_buffer(positions)
+        """Tells the transport where to continue: where the head says, each source that may go on."""
+        number = shard.number
+        ids = await self._broker.ids(self._sources[number])
+        sources = {topic: s for topic in self._sources[number] if (s := self._continued(shard, topic, ids))}
         try:
-            self._commands_end[shard.number] = await self._consumer.end_of(TP(COMMANDS, shard.number))
+            if COMMANDS not in sources:
+                sources[COMMANDS] = await self._not_adopted(TP(COMMANDS, number), ids)
+            tps = {topic: TP(topic, number) for topic in sources}
+            ends = await self._consumer.ends_of(list(tps.values()))
         except (KafkaError, TimeoutError) as error:
-            raise Doubt(f"end of {COMMANDS}: {error!r}") from error
-        self.metrics.ready(shard, positions)
-        log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
-        self._shards[shard.number] = shard
+            raise Doubt(f"ends of topics: {error!r}") from error
+        shard.open_buffer(sources, {topic: ends[tp] for topic, tp in tps.items()})
+        heads = shard.head.sources
+        shard.unread = {
+            topic: source
+            for topic in self._sources[number]
+            if (source := heads.get(topic)) and sources.get(topic) != source
+        }
+        shard.misplaced = False
+        self.metrics.ready(shard, sources)
+        self._shards[number] = shard
         self._learn_apps(shard)
-        await self._consumer.seek_to({TP(topic, shard.number): offset for topic, offset in positions.items()})
+        await self._consumer.seek_to({tps[topic]: source.next for topic, source in sources.items()})
+
+    async def _not_adopted(self, commands: TP, ids: dict[str, str]) -> Source:
+        """Topic `commands` where it is not what it was: it may begin with the word how it goes on."""
+        if COMMANDS not in ids:
+            raise Doubt("topic commands is missing: run `points up`, then `points topics adopt commands`")
+        return Source(ids[COMMANDS], (await self._consumer.starts_of([commands]))[commands])
+
+    def _is_moved(self, shard: Shard) -> bool:
+        """Whether a command registered a source, or moved one."""
+        read = shard.buffer.sources
+        for topic in self._sources[shard.number]:
+            if source := shard.head.sources.get(topic):
+                if topic in shard.unread:
+                    if shard.unread[topic] != source:
+                        return True
+                elif read.get(topic) != (source.topic_id, source.next):
+                    return True
+        return False
+
+    def _continued(self, shard: Shard, topic: str, ids: dict[str, str]) -> Source | None:
+        """Where a source of the shard goes on; None if it does not, or not yet."""
+        source, tp = shard.head.sources.get(topic), TP(topic, shard.number)
+        stopped = self._stopped.get(tp)
+        if stopped and stopped[0] != source:
+            stopped = self._stopped.pop(tp, None) and None
+        if source and ids.get(topic) == source.topic_id and not stopped:
+            return source
+        if source:
+            reason = stopped[1] if stopped else "made_again" if topic in ids else "missing"
+            self.metrics.source_stopped(tp, reason)
+            log.warning("a source is not read", topic=topic, shard=shard.number, reason=reason)
+        return None
 
     async def _run_cycles(self, shard: Shard) -> None:
+        log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
         while not self._stopping:
-            if shard.buffer.rows():
-                with self.metrics.cycle(shard.number):
-                    await run_cycle(shard, self._store, self._ledger, self._publisher)
-                self._learn_apps(shard)
-            else:
+            if shard.misplaced or self._is_moved(shard):
+                await self._place(shard)
+            if not shard.buffer.waiting(today()):
                 await self._idle(shard)
+                continue
+            with self.metrics.cycle(shard.number):
+                went_on = await run_cycle(shard, self._store, self._ledger, self._publisher, self._broker)
+            self._learn_apps(shard)
+            if not went_on:
+                await self._await_owed(shard)
         if shard.publishing:
             await shard.publishing
+
+    async def _await_owed(self, shard: Shard) -> None:
+        """Waits for what must be decided first; for `commands` as long as it takes, for an app's a while."""
+        arrived = self._arrived[shard.number]
+        arrived.clear()
+        try:
+            await asyncio.wait_for(arrived.wait(), OWED_WAIT_S)
+        except TimeoutError:
+            owing = [topic for topic in shard.buffer.owing(today()) if topic != COMMANDS]
+            log.warning("records that exist do not come; going on without", shard=shard.number, topics=owing)
+            shard.buffer.forgive(owing)
 
     def _learn_apps(self, shard: Shard) -> None:
         """Takes up the topics of apps that were registered since this worker started."""
@@ -211,12 +283,22 @@ class Intake:
         arrived.clear()
         if shard.publishing:
             await shard.publishing
-        while not (self._stopping or shard.buffer.rows()):
+        while not (self._stopping or shard.misplaced or shard.buffer.waiting(today())):
             try:
                 await asyncio.wait_for(arrived.wait(), IDLE_CHECK_S)
             except TimeoutError:
                 if (await self._store.read(shard.number, [], {})).head_hash != shard.head.hash:
                     raise Doubt("Redis has another head") from None
+                await self._check_ids(shard)
+
+    async def _check_ids(self, shard: Shard) -> None:
+        """A topic that was made again, or is there again, need not have records to be noticed."""
+        ids = await self._broker.ids(self._sources[shard.number])
+        for topic in self._sources[shard.number]:
+            known = shard.head.sources.get(topic)
+            if known and TP(topic, shard.number) not in self._stopped:
+                is_there = ids.get(topic) == known.topic_id
+                shard.misplaced = shard.misplaced or is_there == (topic in shard.unread)
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)

@@ -13,6 +13,7 @@ from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report, shanghai_day
 from schemas.rules import Rules
 from schemas.topics import COMMANDS
 from schemas.verdicts import Verdict
+from stream.batches.reader import Unreadable
 from stream.cycle_input import Cycle
 
 _NO_COMMAND = Refusal(Verdict.MALFORMED, "record: no command of this version")
@@ -32,7 +33,11 @@ class Reading(NamedTuple):
 
 def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     """Reads every record of a cycle."""
-    items, occurred_ms = read_reports(cycle.value)
+    values = [b"" if value.__class__ is Unreadable else value for value in cycle.value]
+    items, occurred_ms = read_reports(values)
+    for i, value in enumerate(cycle.value):
+        if value.__class__ is Unreadable:
+            items[i] = Refusal(Verdict.UNREADABLE_BATCH, f"batch: {value.codec}: {value.reason}")
     _read_commands(cycle, items, occurred_ms)
     n = len(items)
     day, id_member, claim_member = [0] * n, [0] * n, [0] * n
@@ -72,7 +77,7 @@ def _read_commands(cycle: Cycle, items: list[Report | Refusal | Command], occurr
     for s, span in enumerate(cycle.sources):
         if span.topic == COMMANDS:
             for i, source in enumerate(cycle.source):
-                if source == s:
+                if source == s and cycle.value[i].__class__ is bytes:
                     items[i], occurred_ms[i] = read_command(cycle.value[i]) or _NO_COMMAND, 0
 
 

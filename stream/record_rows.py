@@ -1,16 +1,25 @@
 """The rows of a block that belong to records: what the record said, beside what was decided. Pure."""
 
 import hashlib
+from typing import NamedTuple
 
 import orjson
 from msgspec import UNSET
 
-from schemas.codec import json_text
-from schemas.command import AppCommand, encode_app
-from schemas.limits import RAW_KEPT_BYTES_MAX
-from schemas.personal_data import holds_personal_data
+from schemas.block import Span, empty_columns
+from schemas.codec import Refusal
+from schemas.command import command_inputs
+from schemas.kinds import Kind
 from schemas.report import EPOCH, Report, to_ms
-from schemas.verdicts import KEEPS_RAW, REMEMBERS_ID, TAKES_CLAIM, Verdict
+from schemas.verdicts import (
+    DEAD_LETTER,
+    KEEPS_ID_ALONE,
+    KEEPS_NO_UID,
+    REMEMBERS_ID,
+    TAKES_CLAIM,
+    TELLS_BALANCE,
+    Verdict,
+)
 from stream.cycle_input import Cycle
 from stream.read import Reading
 
@@ -25,55 +34,110 @@ DECIDED = (
     "points_milli",
     "expiry_day",
 )
+_KIND = {Report: int(Kind.REPORT), Refusal: int(Kind.NONE)}  # a command's class names its own
 
 
-def append_records(columns: dict[str, list], cycle: Cycle, reading: Reading, rows: list[tuple]) -> None:
+def append_records(
+    columns: dict[str, list], cycle: Cycle, reading: Reading, rows: list[tuple], dedupe_key: bytes
+) -> None:
     """The record rows, column by column."""
     for name, values in zip(DECIDED, zip(*rows, strict=True), strict=True):
         columns[name] += values
-    verdicts = columns["verdict"][-len(rows) :]
-    items = [item if item.__class__ is Report else _NO_REPORT for item in reading.items]
+    first = len(columns["kind"])
+    verdicts = columns["verdict"][first:]
+    kept = [
+        item if item.__class__ is Report and verdict not in KEEPS_ID_ALONE else _NO_REPORT
+        for item, verdict in zip(reading.items, verdicts, strict=True)
+    ]
+    columns["kind"] += [
+        _KIND[c] if (c := item.__class__) in _KIND else int(c.row_kind) for item in reading.items
+    ]
     columns["source"] += cycle.source
     columns["offset"] += cycle.offset
+    columns["last_offset"] += cycle.last_offset
     columns["broker_ms"] += cycle.broker_ms
     columns["time_ms"] += cycle.time_ms
-    columns["occurred_ms"] += reading.occurred_ms
-    columns["uid"] += [r.uid for r in items]
-    columns["report_id"] += [r.report_id for r in items]
-    columns["methodology"] += [r.methodology for r in items]
-    columns["unit"] += [next(iter(r.activity), "") for r in items]
-    columns["activity"] += [next(iter(r.activity.values()), 0) for r in items]
-    columns["source_txn"] += ["" if r.source_txn is UNSET else r.source_txn for r in items]
-    columns["region"] += ["" if r.region is UNSET else r.region for r in items]
-    columns["inputs"] += [_rare_inputs(r) for r in items]
-    if reading.items[-1].__class__ is AppCommand:  # a command is the last row of its cycle
-        columns["inputs"][-1] = encode_app(reading.items[-1].app).decode()
+    columns["occurred_ms"] += [
+        ms if r is not _NO_REPORT else 0 for ms, r in zip(reading.occurred_ms, kept, strict=True)
+    ]
+    columns["uid"] += [r.uid for r in kept]
+    columns["report_id"] += [r.report_id for r in kept]
+    columns["methodology"] += [r.methodology for r in kept]
+    columns["unit"] += [next(iter(r.activity), "") for r in kept]
+    columns["activity"] += [next(iter(r.activity.values()), 0) for r in kept]
+    columns["source_txn"] += ["" if r.source_txn is UNSET else r.source_txn for r in kept]
+    columns["region"] += ["" if r.region is UNSET else r.region for r in kept]
+    columns["inputs"] += [_rare_inputs(r) for r in kept]
+    columns["certifiable"] += [int(r is not _NO_REPORT and r.other_mechanism is not True) for r in kept]
+    columns["tells_balance"] += [int(verdict in TELLS_BALANCE) for verdict in verdicts]
     columns["id_member"] += [
         m if v in REMEMBERS_ID else 0 for m, v in zip(reading.id_member, verdicts, strict=True)
     ]
     columns["claim_member"] += [
         m if v in TAKES_CLAIM else 0 for m, v in zip(reading.claim_member, verdicts, strict=True)
     ]
-    _keep_refused_bytes(columns, cycle.value, verdicts)
-
-
-def _keep_refused_bytes(columns: dict[str, list], values: list[bytes], verdicts: list[int]) -> None:
-    """Refused bytes are kept for the dead letters, unless they hold personal data; at least their hash is."""
-    first = len(columns["raw"])
-    columns["raw"] += [b""] * len(values)
+    for name in ("lots", "bytes_size", "bytes_hash", "by", "approved_by", "reason"):
+        columns[name] += [_BLANK[name]] * len(rows)
     for i, verdict in enumerate(verdicts):
-        if verdict not in _REFUSED_BYTES:
-            continue
-        value = values[i]
-        if verdict in KEEPS_RAW and not holds_personal_data([json_text(value)]):
-            columns["raw"][first + i] = value[:RAW_KEPT_BYTES_MAX]
-        if columns["raw"][first + i] != value:
-            inputs = orjson.loads(columns["inputs"][first + i] or b"{}")
-            inputs |= {"raw_bytes": len(value), "raw_sha256": hashlib.sha256(value).hexdigest()}
-            columns["inputs"][first + i] = orjson.dumps(inputs).decode()
+        if verdict in KEEPS_ID_ALONE or verdict in DEAD_LETTER:
+            _name_refused(columns, first + i, reading.items[i], cycle.value[i], verdict, dedupe_key)
+    if _KIND.get(reading.items[-1].__class__) is None:  # a command is the last row of its cycle
+        command = reading.items[-1]
+        columns["inputs"][-1] = command_inputs(command)
+        for name in ("by", "approved_by", "reason"):
+            columns[name][-1] = getattr(command, name)
 
 
-_REFUSED_BYTES = KEEPS_RAW | {int(Verdict.PERSONAL_DATA)}
+class Lost(NamedTuple):
+    """Records of a source that nobody will read: from offset `first` to `last`, which may be without end."""
+
+    span: Span
+    first: int
+    last: int
+    time_ms: int
+
+
+def append_lost(columns: dict[str, list], sources: list[Span], lost: Lost) -> list[Span]:
+    """One row about what was lost; returns the block's sources, that of the loss among them."""
+    known = [(span.topic, span.topic_id) for span in sources]
+    named = (lost.span.topic, lost.span.topic_id)
+    if named not in known:
+        sources, known = [*sources, lost.span], [*known, named]
+    row = empty_columns(1)
+    row |= {
+        "verdict": [int(Verdict.DELETED_UNREAD)],
+        "source": [known.index(named)],
+        "offset": [lost.first],
+        "last_offset": [lost.last],
+        "time_ms": [lost.time_ms],
+        "detail": ["records: deleted before they were read"],
+    }
+    for name, values in row.items():
+        columns[name] += values
+    return sources
+
+
+def _name_refused(
+    columns: dict[str, list], at: int, item: object, value: object, verdict: int, dedupe_key: bytes
+) -> None:
+    """Of a record refused early only what finds it again is kept: its id, its size and a keyed hash.
+
+    A plain hash of a short record could be enumerated. The bytes stay in the app's topic for 30 days.
+    """
+    if item.__class__ is Report:
+        columns["report_id"][at] = item.report_id
+        columns["uid"][at] = "" if verdict in KEEPS_NO_UID else item.uid
+    if verdict in DEAD_LETTER and value.__class__ is bytes:
+        columns["bytes_size"][at] = len(value)
+        columns["bytes_hash"][at] = bytes_hash(value, dedupe_key)
+
+
+def bytes_hash(value: bytes, dedupe_key: bytes) -> str:
+    """Keyed BLAKE2b-128 of a record's bytes; 32 hex digits."""
+    return hashlib.blake2b(value, digest_size=16, key=dedupe_key, person=b"refused bytes").hexdigest()
+
+
+_BLANK = {"lots": [], "bytes_size": 0, "bytes_hash": "", "by": "", "approved_by": "", "reason": ""}
 _NO_REPORT = Report(1, "report", "", "", "", EPOCH, {})
 _RARE = ("scene_id", "subject_type", "evidence_tier", "other_mechanism", "claimed_reduction_g")
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import structlog
 
-from schemas.block import Block, BlockError
+from schemas.block import RELEASE, Block, BlockError, NewerFormat, open_block
+from schemas.ledger_record import LedgerRecord
 from schemas.outcome import messages_of
 from schemas.rules import Rules
 from schemas.state import ZERO_HASH, Head
-from sinks.ports import Doubt, Ledger, Publisher, Store
+from sinks.ports import Doubt, Ledger, LedgerGap, Publisher, Store
 from stream.apply import apply, touched
 from stream.cycle import Shard
 from stream.decide import Platform
@@ -47,41 +48,59 @@ async def recover(
             log.warning("no usable head in Redis: rebuilding from the ledger", shard=shard, ledger_end=end)
             await store.reset(shard)
             head = Head()
-        head = await _fold(shard, head, end, store, ledger, publisher)
-    except BlockError as error:
+        head, ignored = await _fold(shard, head, end, store, ledger, publisher)
+    except (BlockError, LedgerGap) as error:
         raise OperatorError(
             f"Shard {shard}: {error}",
             "find out who else writes topic `ledger` (only the intake worker may); see docs/runbook.md,"
             " ledger.",
         ) from error
+    except NewerFormat as error:
+        raise OperatorError(
+            f"Shard {shard}: the ledger holds format {error.format}, written by release {error.release};"
+            f" this is release {RELEASE}.",
+            f"start release {error.release} or a later one: nothing was written by this one.",
+        ) from error
     recovered = Shard(shard, platform, head, end)
-    recovered.published_to = end
+    recovered.published_to, recovered.ignored_records = end, ignored
     return recovered
 
 
 async def _genesis(shard: int, expected: Expected, ledger: Ledger) -> Platform:
-    async for _, block in ledger.read(shard, 0, 1):
-        genesis = block.meta.genesis
-        if block.prev != ZERO_HASH or genesis is None:
-            raise BlockError("the ledger's first record is no genesis block")
-        if (block.meta.platform, genesis["shards"]) != (expected.platform, expected.shards):
+    async for _, record in ledger.read(shard, 0, 1):
+        if not record.follows(ZERO_HASH):
             raise OperatorError(
-                f"The ledger belongs to platform {block.meta.platform} with {genesis['shards']} shards, the"
+                f"The ledger of shard {shard} begins with a record that this release does not count.",
+                "it was written before release 0.2, or by somebody else: start with an empty Kafka, or set"
+                " POINTS_HOME to a new folder.",
+            )
+        meta = open_block(record).meta
+        if (genesis := meta.genesis) is None:
+            raise BlockError("the ledger's first record is no genesis block")
+        if (meta.platform, genesis["shards"]) != (expected.platform, expected.shards):
+            raise OperatorError(
+                f"The ledger belongs to platform {meta.platform} with {genesis['shards']} shards, the"
                 f" settings say {expected.platform} with {expected.shards}.",
                 "correct POINTS_PLATFORM_ID and POINTS_SHARDS, or point the worker at its own Kafka.",
             )
         return Platform(
-            block.meta.platform,
+            meta.platform,
             genesis["shards"],
             bytes.fromhex(genesis["dedupe_key"]),
             genesis["simulated_clock"],
+            genesis["fair_rows_s"],
             expected.rules,
         )
     raise BlockError("the ledger's first record is gone")
 
 
-async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, publisher: Publisher) -> Head:
-    """Brings Redis to the ledger's end, and publishes all accepted blocks that may be unpublished."""
+async def _fold(
+    shard: int, head: Head, end: int, store: Store, ledger: Ledger, publisher: Publisher
+) -> tuple[Head, int]:
+    """Brings Redis to the ledger's end, and publishes all accepted blocks that may be unpublished.
+
+    Returns the head, and how many records were read that do not count: a zombie's blocks, or garbage.
+    """
     if end < head.ledger_next:
         raise OperatorError(
             f"Shard {shard}: the ledger ends at {end}, but Redis has seen {head.ledger_next}: the ledger lost"
@@ -89,9 +108,12 @@ async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, 
             "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
         )
     unpublished = await _accepted_before(shard, head, ledger) if head.seq >= 0 else []
-    async for offset, block in ledger.read(shard, head.ledger_next, end):
-        if block.prev != head.hash:
-            continue  # a zombie's: no reader accepts it
+    ignored = 0
+    async for offset, record in ledger.read(shard, head.ledger_next, end):
+        if not record.follows(head.hash):
+            ignored += 1
+            continue
+        block = open_block(record)
         before = await store.read(shard, touched(block), {})
         if before.head_hash != head.hash:
             raise Doubt("another worker recovers this shard, or Redis went back in time")
@@ -101,21 +123,26 @@ async def _fold(shard: int, head: Head, end: int, store: Store, ledger: Ledger, 
         unpublished = [(o, b) for o, b in unpublished if o >= head.published_to] + [(offset, block)]
     for _, block in unpublished:
         await publisher.publish(shard, messages_of(block))
-    return head
+    return head, ignored
 
 
 async def _accepted_before(shard: int, head: Head, ledger: Ledger) -> list[tuple[int, Block]]:
     """Blocks that Redis has applied but that may be unpublished; goes back along the chain from the head."""
     start = min(head.published_to, head.ledger_next - 1)
     known = [found async for found in ledger.read(shard, start, head.ledger_next)]
-    if not known or known[-1][1].hash != head.hash:
+    if not known or not _is(head.hash, known[-1][1]):
         raise OperatorError(
             f"Shard {shard}: Redis's head is not on the ledger's chain.",
             "this Redis belongs to another ledger: give the worker an empty one and it is rebuilt.",
         )
     wanted, accepted = head.hash, []
-    for offset, block in reversed(known):
-        if block.hash == wanted:
-            accepted.append((offset, block))
-            wanted = block.prev
+    for offset, record in reversed(known):
+        if _is(wanted, record):
+            accepted.append((offset, open_block(record)))
+            wanted = record.prev
     return [(offset, block) for offset, block in reversed(accepted) if offset >= head.published_to]
+
+
+def _is(wanted: bytes, record: LedgerRecord) -> bool:
+    """Whether this is the record with the hash `wanted`, and not one that only claims it."""
+    return record.hash == wanted and record.follows(record.prev)

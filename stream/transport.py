@@ -7,20 +7,26 @@ them with the effects; the offset committed to Kafka is only a hint for lag tool
 """
 
 import asyncio
+from collections import Counter
 from typing import Any, NamedTuple, Protocol
 
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
-from stream.errors import OperatorError, end_process
+from stream.batches.raw_fetch import RawConsumer, RawFetch
+from stream.batches.reader import Batch, Damaged, batches_of, begins
+
+DAMAGED_MAX = 3  # fetches of one place, before it is called damaged and its source is stopped
 
 
-class Batch(NamedTuple):
+class Fetch(NamedTuple):
     """One fetch of one partition: offsets `first` <= o < `next`; `first` is where the fetch was to continue.
 
-    `records` are aiokafka ConsumerRecords in offset order; offsets may be missing (transaction markers).
-    `more`: another topic's batch of the same shard, of the same fetch, follows at once.
+    `records`: packed batches (`stream.batches.reader.Batch`) of what apps send, aiokafka's ConsumerRecords of
+    the ledger, in offset order; offsets may be missing (transaction markers), or all of them. `end`: up to
+    which offset there are records that may be read. `more`: another topic's fetch of the same shard follows
+    at once.
     """
 
     topic: str
@@ -28,11 +34,24 @@ class Batch(NamedTuple):
     first: int
     next: int
     records: list[Any]
+    end: int = 0
     more: bool = False
+
+    @property
+    def extents(self) -> list[tuple[int, int, int]]:
+        """The offsets that hold records: (first, next, broker time in ms) of each stretch."""
+        return [
+            (max(r.base, self.first), r.next, r.broker_ms)
+            if r.__class__ is Batch
+            else (r.offset, r.offset + 1, r.timestamp)
+            for r in self.records
+        ]
 
 
 class Handler(Protocol):
     """What stands behind the agent. All methods run in the worker's event loop and must not block."""
+
+    packed: bool  # whether it takes record batches as they are, or ConsumerRecords
 
     def wants(self, tp: TP) -> bool:
         """Whether to deliver from this partition now: False while it recovers or its buffer is full."""
@@ -43,8 +62,11 @@ class Handler(Protocol):
     async def revoked(self, tps: set[TP]) -> None:
         """These partitions may already belong to another worker."""
 
-    def take(self, batch: Batch) -> None:
-        """One batch. It contradicts the handler's own position if a delivery was lost: then seek again."""
+    def take(self, fetch: Fetch) -> None:
+        """One fetch. It contradicts the handler's own position if a delivery was lost: then seek again."""
+
+    def stop_source(self, tp: TP, reason: str, what: str) -> None:
+        """This partition cannot go on: `reason` is a word for metrics, `what` a sentence."""
 
     async def stop(self) -> None:
         """The worker ends: let go of everything."""
@@ -54,7 +76,7 @@ class Handler(Protocol):
 
 
 class BatchConsumer(driver.Consumer):
-    """Delivers fetches as `Batch`es; places partitions only where the handler says."""
+    """Delivers fetches as `Fetch`es; places partitions only where the handler says."""
 
     handler: Handler
 
@@ -62,6 +84,7 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.handler = self.app.batch_handler
         self._next: dict[TP, int] = {}  # where the next fetch of a placed partition continues
+        self._damaged: Counter[TP] = Counter()  # fetches in a row that came damaged
         self._placements = 0  # counts seeks: a fetch that was under way across one proves nothing
 
     def _new_consumer_thread(self) -> "BatchConsumerThread":
@@ -75,9 +98,13 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait(positions)
             self._next.update(positions)
 
-    async def end_of(self, tp: TP) -> int:
-        """The offset that the next record of a partition will get."""
-        return (await self.highwaters(tp))[tp]
+    async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
+        """Up to which offset each partition has records that may be read."""
+        return await self.highwaters(*tps)
+
+    async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
+        """The first offset that each partition still has."""
+        return await self.earliest_offsets(*tps)
 
     async def subscribe_to(self, topics: list[str]) -> None:
         """Reads these topics from now on: the group assigns everything anew."""
@@ -108,47 +135,62 @@ class BatchConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if not records or self.should_stop or not self.flow_active:
             return
-        batches = []
+        fetches = []
         for tp, fetched in records.items():
             first = self._next.get(tp)
             if first is None:
                 continue
-            if placements != self._placements or fetched[0].offset < first:
-                await self._check_end(tp, first)
-                await self.seek_to({tp: first})
+            if placements != self._placements or _first_of(fetched) < first:
+                if await self._reaches(tp, first):
+                    await self.seek_to({tp: first})
                 continue
-            if fetched[0].offset > first:
-                await self._check_gap(tp, first)
-            batches.append((tp, Batch(tp.topic, tp.partition, first, fetched[-1].offset + 1, fetched)))
-        last_of_shard = {tp.partition: tp for tp, _ in batches}
-        for tp, batch in batches:
+            if _first_of(fetched) > first and await self._is_deleted(tp, first):
+                continue
+            if fetch := await self._read(tp, first, fetched):
+                fetches.append((tp, fetch))
+        last_of_shard = {tp.partition: tp for tp, _ in fetches}
+        for tp, fetch in fetches:
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
-            self._next[tp] = batch.next
-            yield tp, _message(tp, batch._replace(more=last_of_shard[tp.partition] != tp), generation)
+            self._next[tp] = fetch.next
+            yield tp, _message(tp, fetch._replace(more=last_of_shard[tp.partition] != tp), generation)
 
-    async def _check_gap(self, tp: TP, first: int) -> None:
+    async def _read(self, tp: TP, first: int, fetched: list) -> Fetch | None:
+        """What was fetched, as a `Fetch`; None if it came damaged and is fetched again."""
+        if fetched[0].__class__ is not RawFetch:
+            return Fetch(tp.topic, tp.partition, first, fetched[-1].offset + 1, fetched)
+        [raw] = fetched
+        raw = raw._replace(first=first)
+        try:
+            batches = batches_of(raw)
+        except Damaged as error:
+            self._damaged[tp] += 1
+            if self._damaged[tp] > DAMAGED_MAX:
+                self._stop(tp, "damaged", f"offset {first} comes damaged from the broker: {error}")
+            else:
+                await self.seek_to({tp: first})
+            return None
+        self._damaged[tp] = 0
+        return Fetch(tp.topic, tp.partition, first, raw.next, batches, raw.last_stable_offset)
+
+    async def _is_deleted(self, tp: TP, first: int) -> bool:
         """A gap is legal where transactions ended or were aborted, and a loss where the log begins later."""
         start = (await self.earliest_offsets(tp))[tp]
         if start > first:
-            end_process(
-                OperatorError(
-                    f"{tp.topic}/{tp.partition}: offsets {first} to {start - 1} were deleted unread.",
-                    "nothing here can bring them back: see docs/runbook.md, records deleted unread.",
-                )
-            )
+            self._stop(tp, "deleted_unread", f"offsets {first} to {start - 1} were deleted unread")
+        return start > first
 
-    async def _check_end(self, tp: TP, first: int) -> None:
+    async def _reaches(self, tp: TP, first: int) -> bool:
         """Older records than asked for: from before a seek, or of a topic that is not the one it was."""
-        end = await self.end_of(tp)
+        end = (await self.ends_of([tp]))[tp]
         if end < first:
-            end_process(
-                OperatorError(
-                    f"{tp.topic}/{tp.partition} ends at {end}, but {first} offsets of it were decided:"
-                    " the topic was deleted and made again, or lost records.",
-                    "see docs/runbook.md, topic made again: offsets must not be used twice.",
-                )
-            )
+            what = f"it ends at {end}, below offset {first}, which is due: it was made again, or lost records"
+            self._stop(tp, "made_again", what)
+        return end >= first
+
+    def _stop(self, tp: TP, reason: str, what: str) -> None:
+        self._next.pop(tp, None)
+        self.handler.stop_source(tp, reason, what)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust's own gap bookkeeping is off by one and not needed: positions are the handler's."""
@@ -162,16 +204,23 @@ class BatchConsumer(driver.Consumer):
         """Faust's livelock warnings assume its own acknowledgements."""
 
 
-def _message(tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
+def _first_of(fetched: list) -> int:
+    """The first offset that a fetch holds: it may begin within a batch."""
+    if fetched[0].__class__ is RawFetch:
+        return max(fetched[0].first, begins(fetched[0]))
+    return fetched[0].offset
+
+
+def _message(tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
     return ConsumerMessage(
         tp.topic,
         tp.partition,
-        batch.next - 1,
+        fetch.next - 1,
         0.0,
         0,
         None,
         None,
-        batch,
+        fetch,
         None,
         0,
         0,
@@ -181,11 +230,16 @@ def _message(tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Reads committed records only: what an app's transaction took back was never reported."""
+    """Reads committed records only: what an app's transaction took back was never reported.
+
+    What apps send comes packed, as bytes: whatever is in it must not end the consumer.
+    """
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # Faust offers it together with its transactions only
+        if self.consumer.handler.packed:
+            consumer.__class__ = RawConsumer
         consumer._fetch_max_wait_ms = 100  # Faust's 1,500 would be the first answer's latency after a pause
         return consumer
 
@@ -197,7 +251,7 @@ class BatchTransport(driver.Transport):
 
 
 class BatchSchema(faust.Schema):
-    """Hands a `Batch` through undecoded: decoding is the cycle's, many records at a time."""
+    """Hands a `Fetch` through undecoded: decoding is the cycle's, many records at a time."""
 
     def compile(self, app: Any, *, on_key_decode_error: Any = None, on_value_decode_error: Any = None) -> Any:
         async def decode(message: Any, *, propagate: bool = False) -> Any:

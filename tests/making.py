@@ -1,21 +1,21 @@
-"""Platforms, reports and batches for tests: valid unless told otherwise, small, and the same in every run."""
+"""Platforms, reports and fetches for tests: valid unless told otherwise, small, and the same in every run."""
 
 import datetime as dt
 import functools
 import hashlib
 import json
-from types import SimpleNamespace
 
 from schemas.command import App, AppCommand, encode_command
-from schemas.limits import CYCLE_ROWS_MAX
+from schemas.limits import CYCLE_ROWS_MAX, FAIR_ROWS_S
 from schemas.report import SHANGHAI, day_of_date, shanghai_day
 from schemas.rules import PACKAGED, Rules, load_rules
 from schemas.shards import shards_of
-from schemas.state import Head, Person
+from schemas.state import Head, Person, Source
 from schemas.topics import COMMANDS, intake_topic
+from stream.batches.reader import Batch
 from stream.cycle_input import Buffer, Cycle
 from stream.decide import Platform
-from stream.transport import Batch
+from stream.transport import Fetch
 
 METRO, BUS = intake_topic("metro"), intake_topic("bus")
 SOURCES = (COMMANDS, BUS, METRO)
@@ -24,9 +24,10 @@ NOON_MS = int(NOON.timestamp() * 1000)
 TODAY = day_of_date(NOON.date())
 SHARDS = 4
 HASH = b"h" * 32
+TOPIC_IDS = {COMMANDS: "commands".ljust(22, "-"), BUS: "bus".ljust(22, "-"), METRO: "metro".ljust(22, "-")}
 APPS = {
-    "metro": App("metro", "metro code app", ["SZ-METRO"], ["metro-gate"]),
-    "bus": App("bus", "bus code app", ["SZ-BUS-BEV"], ["bus-reader"]),
+    "metro": App("metro", "metro code app", ["SZ-METRO"], ["metro-gate"], topic_id=TOPIC_IDS[METRO]),
+    "bus": App("bus", "bus code app", ["SZ-BUS-BEV"], ["bus-reader"], topic_id=TOPIC_IDS[BUS]),
 }
 
 
@@ -38,7 +39,7 @@ def rules() -> Rules:
 def platform(
     rules_in_use: Rules | None = None, simulated_clock: bool = True, shards: int = SHARDS
 ) -> Platform:
-    return Platform("test", shards, b"dedupe key", simulated_clock, rules_in_use or rules())
+    return Platform("test", shards, b"dedupe key", simulated_clock, FAIR_ROWS_S, rules_in_use or rules())
 
 
 @functools.cache
@@ -81,22 +82,45 @@ def clock(at: dt.datetime) -> bytes:
 
 
 def registered(app: App) -> bytes:
-    return encode_command(AppCommand(1, app))
+    return encode_command(AppCommand(app=app))
 
 
-def arrived(offset: int, value: bytes | None, ms: int = NOON_MS) -> SimpleNamespace:
-    """A record as a consumer delivers it."""
-    return SimpleNamespace(offset=offset, timestamp=ms, value=value)
+def packed(offset: int, *values: bytes | None, ms: int = NOON_MS) -> Batch:
+    """A record batch, uncompressed, as the reader finds it in a fetch."""
+    payload = b"".join(_packed_record(delta, value) for delta, value in enumerate(values))
+    return Batch(offset, offset + len(values), ms, len(values), 0, payload, None)
 
 
-def batch(topic: str, records: list[SimpleNamespace], first: int | None = None, shard: int = 0) -> Batch:
-    first = records[0].offset if first is None else first
-    return Batch(topic, shard, first, records[-1].offset + 1, records)
+def _packed_record(delta: int, value: bytes | None) -> bytes:
+    length = b"\x01" if value is None else _varint(len(value)) + value
+    body = b"\0\0" + _varint(delta) + b"\x01" + length + b"\0"
+    return _varint(len(body)) + body
+
+
+def _varint(number: int) -> bytes:
+    number <<= 1  # zig-zag of what is never negative
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def fetch(topic: str, batches: list[Batch], first: int | None = None, shard: int = 0, end: int = 0) -> Fetch:
+    first = batches[0].base if first is None else first
+    return Fetch(topic, shard, first, batches[-1].next, batches, end)
+
+
+def source(following: int, topic: str = METRO) -> Source:
+    """Where a source stands that is not new."""
+    return Source(TOPIC_IDS[topic], following)
 
 
 def head(time_ms: int = NOON_MS - 60_000, **fields: object) -> Head:
     """A shard that has decided something before."""
-    return Head(**{"seq": 5, "hash": HASH, "time_ms": time_ms, "ledger_next": 6, "apps": APPS} | fields)
+    sources = {topic: source(0, topic) for topic in SOURCES}
+    known = {"seq": 5, "hash": HASH, "time_ms": time_ms, "ledger_next": 6, "apps": APPS, "sources": sources}
+    return Head(**known | fields)
 
 
 def cycle(
@@ -104,14 +128,13 @@ def cycle(
 ) -> Cycle:
     """The cycle of records (topic, value[, timestamp]), which arrive a millisecond apart if not told."""
     assert len(records) <= CYCLE_ROWS_MAX
-    buffer = Buffer(shard, dict.fromkeys(SOURCES, 0))
+    buffer = Buffer(shard, {topic: source(0, topic) for topic in SOURCES}, FAIR_ROWS_S)
     offsets = dict.fromkeys(SOURCES, 0)
     for number, (topic, value, *ms) in enumerate(records):
-        buffer.add(
-            batch(topic, [arrived(offsets[topic], value, ms[0] if ms else NOON_MS + number)], shard=shard)
-        )
+        one = packed(offsets[topic], value, ms=ms[0] if ms else NOON_MS + number)
+        buffer.add(fetch(topic, [one], shard=shard))
         offsets[topic] += 1
-    return buffer.take(after or head())
+    return buffer.take(after or head(), TODAY)
 
 
 def used_up(points_milli: int, day: int = TODAY) -> Person:

@@ -45,7 +45,7 @@ async def drain(
 
     async def decided() -> int:
         heads = [await store.load_head(shard) for shard in range(settings.shards)]
-        return sum(sum(head.positions.values()) for head in heads if head)
+        return sum(source.next for head in heads if head for source in head.sources.values())
 
     async def archived() -> int:
         return _archived_rows(settings)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from loadtest.demo.figures import Figures, Summing
-from schemas.block import Block, decode_block
+from schemas.block import Block, open_block
+from schemas.ledger_record import read_record
 from schemas.limits import BLOCK_BYTES_MAX
 from schemas.report import date_of_day
 from schemas.state import ZERO_HASH
@@ -50,10 +51,11 @@ class LedgerAudit:
         for message in self._consumer.consume(100, timeout_s):
             if message.error():
                 raise KafkaException(message.error())
-            block = decode_block(message.value(), message.headers())
+            record = read_record(message.value(), message.headers() or [])
             shard = message.partition()
             self._next[shard] = message.offset() + 1
-            if block.prev == self._heads[shard]:
+            if record.follows(self._heads[shard]):
+                block = open_block(record)
                 self._heads[shard] = block.hash
                 self.seqs[shard] = block.meta.seq
                 self._add(block)

@@ -3,16 +3,18 @@
 import numpy as np
 import pyarrow as pa
 
-from schemas.block import COLUMNS
+from schemas.block import COLUMNS, Span
+from schemas.kinds import NAMES
 from schemas.topics import app_of
 from schemas.verdicts import CODES
 from sinks.clickhouse.run import Run
 
 _MS = pa.timestamp("ms", "UTC")
 _AS_THEY_ARE = (
-    "source", "offset", "uid", "report_id", "methodology", "methodology_version", "exchange_version", "unit",
-    "activity", "reduction_mg", "points_milli", "balance_milli", "id_member", "claim_member", "source_txn",
-    "region", "inputs", "detail", "raw",
+    "source", "offset", "last_offset", "uid", "report_id", "methodology", "methodology_version",
+    "exchange_version", "unit", "activity", "reduction_mg", "points_milli", "balance_milli", "tells_balance",
+    "certifiable", "id_member", "claim_member", "source_txn", "region", "inputs", "detail", "bytes_size",
+    "bytes_hash", "by", "approved_by", "reason",
 )  # fmt: skip
 _CONVERTED = {
     "broker_time": ("broker_ms", _MS),
@@ -20,10 +22,12 @@ _CONVERTED = {
     "occurred_at": ("occurred_ms", _MS),
     "expires_on": ("expiry_day", pa.date32()),
 }
-assert {"verdict", *_AS_THEY_ARE, *(of for of, _ in _CONVERTED.values())} == set(COLUMNS)
+assert {"kind", "verdict", "lots", *_AS_THEY_ARE, *(of for of, _ in _CONVERTED.values())} == set(COLUMNS)
 _VERDICT_INDEX = np.full(256, -1, np.int8)
 _VERDICT_INDEX[list(CODES)] = range(len(CODES))
 _VERDICTS = pa.array(CODES.values())
+_KINDS = pa.array([NAMES.get(code, "") for code in range(256)]).dictionary_encode()
+_NO_SOURCE = Span("", "", 0, 0)
 
 
 def rows_of(run: Run) -> pa.RecordBatch:
@@ -38,7 +42,7 @@ def rows_of(run: Run) -> pa.RecordBatch:
     def by_block(values: list[int], kind: str) -> pa.Array:
         return pa.array(np.array(values, kind)[block_of])
 
-    topics, place = _topics(run, block_of, said["source"].to_numpy())
+    topics, topic_ids, place = _topics(run, block_of, said["source"].to_numpy())
     columns = {
         "shard": pa.array(np.full(len(block_of), run.shard, "u2")),
         "seq": by_block([block.meta.seq for block in blocks], "u8"),
@@ -50,7 +54,11 @@ def rows_of(run: Run) -> pa.RecordBatch:
         "rules": _dictionary([block.meta.rules for block in blocks], block_of),
         "app": _dictionary([app_of(topic) for topic in topics], place),
         "topic": _dictionary(topics, place),
+        "topic_id": _dictionary(topic_ids, place),
+        "release": _dictionary([block.meta.release for block in blocks], block_of),
+        "kind": _KINDS.take(said["kind"]),
         "verdict": _verdicts(said["verdict"].to_numpy()),
+        "lots": _lots(said["lots"]),
     }
     columns |= {name: said[name] for name in _AS_THEY_ARE}
     columns |= {name: said[of].cast(kind) for name, (of, kind) in _CONVERTED.items()}
@@ -65,14 +73,22 @@ def arrow_stream(rows: pa.RecordBatch) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _topics(run: Run, block_of: np.ndarray, source: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The blocks' lists of source topics, one after the other, each with '' at its end for rows of none; and
-    each row's place in this list."""
-    lists = [[span.topic for span in b.block.meta.sources] + [""] for b in run.blocks]
+def _topics(run: Run, block_of: np.ndarray, source: np.ndarray) -> tuple[list[str], list[str], np.ndarray]:
+    """The blocks' lists of source topics and of their ids, one after the other, each with '' at its end for
+    rows of none; and each row's place in these lists."""
+    lists = [[*b.block.meta.sources, _NO_SOURCE] for b in run.blocks]
     sizes = np.array([len(names) for names in lists])
     ends = np.cumsum(sizes)
     place = np.where(source < 0, ends[block_of] - 1, (ends - sizes)[block_of] + source)
-    return [name for names in lists for name in names], place
+    spans = [span for spans in lists for span in spans]
+    return [span.topic for span in spans], [span.topic_id for span in spans], place
+
+
+def _lots(lots: pa.ListArray) -> pa.ListArray:
+    """As ClickHouse's Array(Tuple(Date32, Int64))."""
+    parts = lots.values.flatten()
+    days = pa.StructArray.from_arrays([parts[0].cast(pa.date32()), parts[1]], ["expires_on", "points_milli"])
+    return pa.ListArray.from_arrays(lots.offsets, days)
 
 
 def _dictionary(values: list, place: np.ndarray, kind: pa.DataType | None = None) -> pa.Array:

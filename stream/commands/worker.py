@@ -23,6 +23,7 @@ def intake() -> None:
     """Decide reports: intake topics -> ledger, Redis, outcomes."""
     from schemas.rules import load_rules
     from sinks.kafka_ledger import KafkaLedger, KafkaPublisher
+    from sinks.kafka_topics import KafkaTopics
     from sinks.redis_store import RedisStore, connect
     from stream.faust_app import batch_app
     from stream.intake import Intake
@@ -36,7 +37,8 @@ def intake() -> None:
     with told_to_operator(settings):
         apps = apps_with_topics(admin_client(settings, "intake"))
     store = RedisStore(connect(settings.redis_url))
-    handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client))
+    topics = KafkaTopics(settings.librdkafka("intake"))
+    handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client), topics)
     _run(settings, batch_app(settings, "intake", handler.topics, handler), "intake", handler.metrics)
 
 

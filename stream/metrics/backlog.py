@@ -4,24 +4,16 @@ A record is settled when its effect is stored: an intake record when its block i
 when it is archived. Times are the broker's, in ms since 1970, never a shard's, which may be simulated.
 """
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
 
-from stream.transport import Batch
+from stream.transport import Fetch
 
 
 class _Delivered:
-    """One batch: `settled` records of it are done."""
+    """A stretch of offsets without a gap, of one time; below `first` it is settled."""
 
-    def __init__(self, records: list[Any]) -> None:
-        first, last = records[0].offset, records[-1].offset
-        whole = last - first + 1 == len(records)
-        # Offsets are missing behind transactions only: nothing is kept for each record but its time.
-        self.offsets: Sequence[int] = range(first, last + 1) if whole else [r.offset for r in records]
-        self.broker_ms = [r.timestamp for r in records]
-        self.settled = 0
+    def __init__(self, first: int, following: int, broker_ms: int) -> None:
+        self.first, self.next, self.broker_ms = first, following, broker_ms
 
 
 class Backlog:
@@ -38,21 +30,21 @@ class Backlog:
         self._delivered.clear()
         self._position = position
 
-    def deliver(self, batch: Batch) -> None:
-        """A batch has arrived."""
-        self._delivered.append(_Delivered(batch.records))
-        self._end = max(self._end, batch.next)
+    def deliver(self, fetch: Fetch) -> None:
+        """A fetch has arrived. Offsets are missing behind transactions only."""
+        self._delivered += [_Delivered(*extent) for extent in fetch.extents]
+        self._end = max(self._end, fetch.next)
         self._behind_since_ms = None
 
     def settle(self, position: int) -> int:
         """Everything below `position` is settled; how many of the delivered records that were."""
         settled = 0
         while self._delivered:
-            batch = self._delivered[0]
-            reached = bisect_left(batch.offsets, position)
-            settled += reached - batch.settled
-            batch.settled = reached
-            if reached < len(batch.offsets):
+            stretch = self._delivered[0]
+            reached = min(max(position, stretch.first), stretch.next)
+            settled += reached - stretch.first
+            stretch.first = reached
+            if reached < stretch.next:
                 break
             self._delivered.popleft()
         self._position = position
@@ -78,7 +70,7 @@ class Backlog:
 
     def held(self) -> int:
         """Records delivered and not settled."""
-        return sum(len(batch.offsets) - batch.settled for batch in self._delivered)
+        return sum(stretch.next - stretch.first for stretch in self._delivered)
 
     def lag(self) -> int:
         """Offsets between what is settled and the partition's end; 0 while the position is not known."""
@@ -87,6 +79,5 @@ class Backlog:
     def lag_ms(self, now_ms: int) -> int:
         """Age of the oldest record that waits; of one not delivered, how long it is known to wait."""
         if self._delivered:
-            batch = self._delivered[0]
-            return max(0, now_ms - batch.broker_ms[batch.settled])
+            return max(0, now_ms - self._delivered[0].broker_ms)
         return max(0, now_ms - self._behind_since_ms) if self._behind_since_ms is not None else 0

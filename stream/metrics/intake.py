@@ -19,14 +19,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.block import Block
 from schemas.limits import CYCLE_ROWS_MAX
-from schemas.state import Change, Head
+from schemas.state import Change, Head, Source
 from schemas.verdicts import CODES, Verdict
 from sinks.ports import Doubt
 from stream.cycle import Shard
 from stream.metrics.backlog import Backlog
 from stream.metrics.intake_state import IntakeState, ShardWatch, label_of
 from stream.metrics.worker import SECONDS, WorkerMetrics, now_ms
-from stream.transport import Batch, BatchConsumer
+from stream.transport import BatchConsumer, Fetch
 
 ROWS = (1, 10, 100, 1_000, 2_000, 4_000, 8_000, CYCLE_ROWS_MAX)
 OVERTAKEN = "overtaken"  # the reason of a recovery where every service had answered
@@ -84,6 +84,11 @@ class IntakeMetrics(WorkerMetrics):
         self.rebuilds = Counter(
             "points_rebuilds", "Shards that Redis did not have, or had torn.", registry=self.registry
         )
+        self._ignored = Counter(
+            "points_ledger_ignored_records",
+            "Records of the ledger met by a recovery that do not count: a former owner's blocks, or garbage.",
+            registry=self.registry,
+        )
         for reason in ("redis", "kafka", OVERTAKEN):
             self._recoveries.labels(reason)
 
@@ -119,19 +124,26 @@ class IntakeMetrics(WorkerMetrics):
         self.watches.clear()
         self.watches.update({shard: ShardWatch() for shard in sorted(shards)})
 
-    def ready(self, shard: Shard, positions: dict[str, int]) -> None:
-        """The shard is recovered, and delivery begins at `positions`."""
+    def ready(self, shard: Shard, sources: dict[str, Source]) -> None:
+        """The shard is recovered, and delivery of these sources begins where they stand."""
         watch = self.watches[shard.number]
         watch.ready, watch.pending = shard, None
         watch.unpublished_since_ms.clear()
-        for topic, position in positions.items():
-            watch.backlogs.setdefault(topic, Backlog()).place(position)
+        self._ignored.inc(shard.ignored_records)
+        shard.ignored_records = 0
+        for topic, source in sources.items():
+            watch.stopped.pop(topic, None)
+            watch.backlogs.setdefault(topic, Backlog()).place(source.next)
             self._received.labels(label_of(topic))
             self._verdicts.labels(label_of(topic), Verdict.INTERNAL_ERROR.code)
 
-    def delivered(self, batch: Batch) -> None:
-        """The shard's buffer took a batch."""
-        self.watches[batch.partition].backlogs.setdefault(batch.topic, Backlog(batch.first)).deliver(batch)
+    def source_stopped(self, tp: TP, reason: str) -> None:
+        """A source of the shard is not read."""
+        self.watches[tp.partition].stopped[tp.topic] = reason
+
+    def delivered(self, fetch: Fetch) -> None:
+        """The shard's buffer took a fetch."""
+        self.watches[fetch.partition].backlogs.setdefault(fetch.topic, Backlog(fetch.first)).deliver(fetch)
 
     def doubted(self, shard: int, doubt: Doubt) -> None:
         """The shard goes into recovery."""
@@ -194,8 +206,8 @@ class IntakeMetrics(WorkerMetrics):
     def _settle(self, watch: ShardWatch, head: Head) -> bool:
         """Everything below the head's positions is decided. Counted here if by the pending block."""
         mine = watch.pending is not None and watch.pending.hash == head.hash
-        for topic, position in head.positions.items():
-            records = watch.backlogs.setdefault(topic, Backlog()).settle(position)
+        for topic, source in head.sources.items():
+            records = watch.backlogs.setdefault(topic, Backlog()).settle(source.next)
             if mine:
                 self._received.labels(label_of(topic)).inc(records)
         if mine:
@@ -215,8 +227,15 @@ class IntakeMetrics(WorkerMetrics):
 
 
 def tally(block: Block) -> dict[tuple[int, int], int]:
-    """Rows of a block by (source, verdict); source -1 for those that belong to no record."""
-    source = block.rows.column("source").to_numpy().astype(np.int64)
-    pairs = (source + 1) * 256 + block.rows.column("verdict").to_numpy()
-    rows = np.bincount(pairs)
+    """Records of a block by (source, verdict), a range counts its offsets; source -1 for rows of no record.
+
+    Records that were lost unread are none: nobody delivered them.
+    """
+    column = {
+        name: block.rows.column(name).to_numpy() for name in ("source", "verdict", "offset", "last_offset")
+    }
+    source = np.where(column["verdict"] == int(Verdict.DELETED_UNREAD), -1, column["source"].astype(np.int64))
+    pairs = (source + 1) * 256 + column["verdict"]
+    weights = np.where(source < 0, 1, column["last_offset"] - column["offset"] + 1)
+    rows = np.bincount(pairs, weights)
     return {(int(p) // 256 - 1, int(p) % 256): int(rows[p]) for p in np.flatnonzero(rows)}

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from schemas.block import Block
 from schemas.topics import app_of
-from stream.cycle import Shard
+from stream.cycle import Shard, today
 from stream.metrics.backlog import Backlog
 from stream.metrics.gauges import Gauges
 from stream.metrics.worker import now_ms
@@ -26,6 +26,7 @@ class ShardWatch:
 
     def __init__(self) -> None:
         self.backlogs: dict[str, Backlog] = {}  # by topic
+        self.stopped: dict[str, str] = {}  # topics that are not read, and why
         self.ready: Shard | None = None
         self.recovering_since_ms = now_ms()
         self.step: tuple[str, float] | None = None  # of the running cycle, and when it began
@@ -47,6 +48,12 @@ class IntakeState(Collector):
             recovering_ms = 0 if shard else now - watch.recovering_since_ms
             gauges.add("points_shard_ready", int(shard is not None), stage="intake", shard=number)
             gauges.add("points_shard_recovering_seconds", recovering_ms / 1000, stage="intake", shard=number)
+            for topic, reason in watch.stopped.items():
+                gauges.add("points_source_stopped", 1, app=label_of(topic), shard=number, reason=reason)
+            for topic in shard.buffer.used_up(today()) if shard else ():
+                gauges.add(
+                    "points_source_stopped", 1, app=label_of(topic), shard=number, reason="rows_per_day"
+                )
             if shard:
                 gauges.add("points_shard_seq", shard.head.seq, stage="intake", shard=number)
             held = sum(backlog.held() for backlog in watch.backlogs.values())

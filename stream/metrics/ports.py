@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from schemas.block import Block
+from schemas.ledger_record import LedgerRecord
 from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.ports import Doubt, Ledger, Publisher, Snapshot, Store
@@ -79,7 +80,7 @@ class WatchedLedger:
         with _asking(self._metrics, "kafka", shard):
             return await self._ledger.end(shard)
 
-    def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+    def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, LedgerRecord]]:
         return self._ledger.read(shard, start, end)
 
     async def renew(self, shard: int) -> None:

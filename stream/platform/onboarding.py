@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import msgspec
 from aiokafka.errors import KafkaError
-from confluent_kafka import ConsumerGroupState, KafkaException, Producer
+from confluent_kafka import ConsumerGroupState, KafkaException
 
 from schemas import topics
-from schemas.command import App, AppCommand, encode_command
+from schemas.command import App, AppCommand
+from sinks.kafka_topics import topic_ids
 from stream.embedded.stack_file import new_secret
 from stream.errors import OperatorError
 from stream.platform import kafka_admin, kafka_quota
+from stream.platform.commands import say
 from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S, TOPIC, WRITE, Grant
 from stream.platform.kafka_quota import PRODUCE_QUOTA, Quota
 from stream.projection import open_projection
@@ -28,7 +30,6 @@ from stream.settings import Settings
 # uncompressed, and for 600 times in batches by zstd. `points flood` measures what it keeps from the others:
 # twice as much let bursts through in which another app's p99 was 0.6 s, on 2 cores.
 QUOTA = Quota(produce_bytes_s=128 << 10, consume_bytes_s=512 << 10, request_percent=50)
-FLUSH_TIMEOUT_S = 30.0
 IN_FORCE_TIMEOUT_S = 60.0
 IN_FORCE_POLL_S = 0.2
 
@@ -107,24 +108,16 @@ def set_quota(settings: Settings, app: str, quota: Quota) -> None:
 
 
 def register(settings: Settings, app: App) -> None:
-    """Says to every shard what the app is from now on; returns once the broker has it."""
-    failed: list[str] = []
-    producer = Producer({**settings.librdkafka("admin"), "acks": "all", "enable.idempotence": True})
-    value = encode_command(AppCommand(1, app))
+    """Says to every shard what the app is from now on; returns once the broker has it.
 
-    def delivered(error, _) -> None:
-        if error:
-            failed.append(error.str())
-
-    for shard in range(settings.shards):
-        producer.produce(topics.COMMANDS, value, partition=shard, on_delivery=delivered)
-    left = producer.flush(FLUSH_TIMEOUT_S)
-    if failed or left:
-        why = failed[0] if failed else f"no answer within {FLUSH_TIMEOUT_S:.0f} s"
-        raise OperatorError(
-            f"Not every shard was told about app {app.id}: {why}.",
-            "see with `points doctor` that Kafka runs, then repeat the command: it may be said twice.",
-        )
+    An app that was never registered is given the id of its intake topic as it is now.
+    """
+    if not app.topic_id:
+        topic = topics.intake_topic(app.id)
+        with kafka_admin.told_to_operator(settings):
+            ids = topic_ids(kafka_admin.admin_client(settings), [topic])
+        app = msgspec.structs.replace(app, topic_id=ids[topic])
+    say(settings, dict.fromkeys(range(settings.shards), AppCommand(app=app)))
 
 
 def registry(settings: Settings) -> Registry:
@@ -135,7 +128,14 @@ def registry(settings: Settings) -> Registry:
 def shards_without(settings: Settings, app: App) -> list[int]:
     """The shards in which an app is not yet registered exactly so."""
     known = registry(settings).get(app.id, {})
-    return [shard for shard in range(settings.shards) if known.get(shard) != app]
+    return [shard for shard in range(settings.shards) if not _is(known.get(shard), app)]
+
+
+def _is(known: App | None, app: App) -> bool:
+    """Whether a shard knows the app so; its topic's id is the shard's own, where `app` does not tell one."""
+    return known is not None and known == msgspec.structs.replace(
+        app, topic_id=app.topic_id or known.topic_id
+    )
 
 
 def wait_in_force(settings: Settings, app: App) -> list[int]:

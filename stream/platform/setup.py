@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 
 from schemas import topics
-from schemas.block import BlockError
+from schemas.block import BlockError, NewerFormat
 from sinks.kafka_ledger import KafkaLedger
-from sinks.ports import Doubt
+from sinks.kafka_topics import KafkaTopics
+from sinks.ports import Doubt, LedgerGap
 from stream.errors import OperatorError
 from stream.platform import kafka_admin
 from stream.platform.genesis import write_genesis
@@ -48,12 +49,17 @@ def set_up_platform(settings: Settings, progress: Callable[[str], None]) -> None
 
 async def _write_genesis(settings: Settings) -> None:
     ledger = KafkaLedger(settings.kafka_client("admin"))
+    topics_of_broker = KafkaTopics(settings.librdkafka("admin"))
     try:
-        await write_genesis(ledger, settings.platform_id, settings.shards, settings.simulated_clock)
-    except (Doubt, BlockError) as error:
+        ids = await topics_of_broker.ids([topics.COMMANDS])
+        await write_genesis(
+            ledger, settings.platform_id, settings.shards, settings.simulated_clock, ids[topics.COMMANDS]
+        )
+    except (Doubt, LedgerGap, BlockError, NewerFormat) as error:
         raise OperatorError(
             f"The ledger's first blocks could not be written: {error}.",
             "repeat `points up`; if it fails again, look into the broker's log (see `points status`).",
         ) from error
     finally:
         await ledger.close()
+        await topics_of_broker.close()

@@ -11,25 +11,26 @@ from schemas.topics import COMMANDS
 from schemas.verdicts import CODES, Verdict
 from sinks.ports import Snapshot
 from stream.apply import apply
+from stream.batches.reader import Unreadable
 from stream.cycle_input import Cycle
 from stream.decide import Platform, decide
 from stream.read import read_records
 from tests.simulation import traffic
-from tests.simulation.model import Answer, ShardModel
+from tests.simulation.fair import check_fair_order
+from tests.simulation.kafka import Place
+from tests.simulation.model import Answer, Record, ShardModel
 from tests.simulation.services import Violation
 from tests.simulation.world import GENESIS, World
 
+COMMAND_LATE_S = 4.0  # a command that was said just now may still be on its way
 _READ = ("verdict", "uid", "reduction_mg", "points_milli", "expiry_day", "balance_milli")
 
 
 def check(world: World) -> None:
     """Raises `Violation` with the promise that was broken."""
     for shard in range(world.shards):
-        rows = Counter(key for block in world.accepted[shard] for key in _coordinates(block))
-        sent = {key for key in world.intents if key[1] == shard}
-        if set(rows) != sent or set(rows.values()) - {1}:
-            wrong = (set(rows) ^ sent) | {key for key, times in rows.items() if times > 1}
-            raise Violation(f"not exactly one row: {sorted(wrong)[:3]}")
+        _check_coverage(world, shard)
+        _check_commands_first(world, shard)
         model = _compare_with_model(world, shard)
         _compare_store(world, shard, model)
         _compare_archive(world, shard)
@@ -37,19 +38,78 @@ def check(world: World) -> None:
     _count_situations(world)
 
 
-def _coordinates(block: Block) -> list[tuple[str, int, int]]:
-    topics = [span.topic for span in block.meta.sources]
-    pairs = zip(block.rows.column("source").to_pylist(), block.rows.column("offset").to_pylist(), strict=True)
-    return [(topics[source], block.meta.shard, offset) for source, offset in pairs if source >= 0]
+def _check_coverage(world: World, shard: int) -> None:
+    """Every offset of every source is covered by exactly one row; what was never a source, by none."""
+    covered: Counter[Place] = Counter()
+    known: set[str] = set()
+    sent: dict[str, list[Place]] = {}
+    for place in world.broker.said:
+        if place[1] == shard:
+            sent.setdefault(place[0], []).append(place)
+    for block in world.accepted[shard]:
+        known |= {span.topic_id for span in block.meta.sources}
+        for row in _source_rows(block):
+            last = (
+                row["offset"] + world.broker.said[row["place"]].offsets - 1
+                if row["place"] in world.broker.said
+                else 0
+            )
+            if row["verdict"] != Verdict.DELETED_UNREAD and row["last_offset"] != last:
+                raise Violation(f"a row speaks of other offsets than the record has: {row['place']}")
+            covered.update(
+                p for p in sent.get(row["place"][0], ()) if row["offset"] <= p[2] <= row["last_offset"]
+            )
+    expected = {place for topic_id in known for place in sent.get(topic_id, ())}
+    if set(covered) != expected or set(covered.values()) - {1}:
+        wrong = (set(covered) ^ expected) | {place for place, times in covered.items() if times > 1}
+        raise Violation(f"not exactly one row: {sorted(wrong)[:3]}")
+
+
+def _check_commands_first(world: World, shard: int) -> None:
+    """No record is decided before a command that had been said long before it."""
+    latest_s = 0.0
+    for block in world.accepted[shard]:
+        for row in _source_rows(block):
+            said_s = world.broker.said_at_s.get(row["place"])
+            if said_s is None:
+                continue
+            if block.meta.sources[row["source"]].topic == COMMANDS and latest_s > said_s + COMMAND_LATE_S:
+                raise Violation(
+                    f"shard {shard}: a command of {said_s:.3f} s came after a record of {latest_s:.3f} s"
+                )
+            if block.meta.sources[row["source"]].topic != COMMANDS:
+                latest_s = max(latest_s, said_s)
+
+
+def _source_rows(block: Block) -> list[dict]:
+    """The rows that belong to a source, each with its `place`."""
+    names = ["verdict", "source", "offset", "last_offset", "broker_ms", "time_ms"]
+    rows = [row for row in block.rows.select(names).to_pylist() if row["source"] >= 0]
+    for row in rows:
+        row["place"] = (block.meta.sources[row["source"]].topic_id, block.meta.shard, row["offset"])
+    return rows
+
+
+def _record_rows(block: Block) -> list[dict]:
+    """Those of them that belong to a record."""
+    return [row for row in _source_rows(block) if row["verdict"] != Verdict.DELETED_UNREAD]
 
 
 def _compare_with_model(world: World, shard: int) -> ShardModel:
     """Every row of the ledger is the one that the model predicts, in order."""
-    model = ShardModel()
+    [commands] = world.accepted[shard][0].meta.sources
+    model = ShardModel((commands.topic_id, 0))
     for block in world.accepted[shard][1:]:
-        times = block.rows.column("time_ms").to_pylist()[-len(_coordinates(block)) :]
-        keys = _coordinates(block)
-        records = [(key[0], world.intents[key], time) for key, time in zip(keys, times, strict=True)]
+        records = [
+            Record(
+                block.meta.sources[row["source"]].topic,
+                row["place"][0],
+                row["offset"],
+                world.broker.said[row["place"]],
+                row["time_ms"],
+            )
+            for row in _record_rows(block)
+        ]
         expected = model.block(records)
         columns = [block.rows.column(name).to_pylist() for name in _READ]
         found = [_answer(*row) for row in zip(*columns, strict=True)]
@@ -91,10 +151,12 @@ def _compare_archive(world: World, shard: int) -> None:
 def _replay(world: World, shard: int) -> None:
     """Decided again from the ledger's own order, every block comes out with the same hash; and `apply`
     folds it."""
-    platform = Platform("sim", world.shards, bytes.fromhex(GENESIS["dedupe_key"]), True, traffic.rules())
+    key = bytes.fromhex(GENESIS["dedupe_key"])
+    platform = Platform("sim", world.shards, key, True, GENESIS["fair_rows_s"], traffic.rules())
     head, persons, members = Head(), {}, {}
     for block in world.accepted[shard]:
         if block.meta.seq:
+            check_fair_order(head, block, _record_rows(block))
             cycle = _cycle_of(world, block)
             reading = read_records(cycle, platform.rules, platform.dedupe_key)
             seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}
@@ -117,14 +179,18 @@ def _replay(world: World, shard: int) -> None:
 
 
 def _cycle_of(world: World, block: Block) -> Cycle:
-    table = block.rows.filter(block.rows.column("source").to_numpy() >= 0)
-    columns = {name: table.column(name).to_pylist() for name in ("source", "offset", "broker_ms", "time_ms")}
-    topics = [span.topic for span in block.meta.sources]
+    rows = _record_rows(block)
+    names = ("source", "offset", "last_offset", "broker_ms", "time_ms")
+    columns = [[row[name] for row in rows] for name in names]
+    intents = [world.broker.said[row["place"]] for row in rows]
+    # Why a batch cannot be read is a fact of the release that read it: it is taken from the ledger.
+    details = block.rows.column("detail").to_pylist()[-len(rows) :]
     values = [
-        world.intents[topics[s], block.meta.shard, o].value
-        for s, o in zip(columns["source"], columns["offset"], strict=True)
+        Unreadable(*detail.split(": ")[1:]) if intent.kind == "unreadable" else intent.value
+        for intent, detail in zip(intents, details, strict=True)
     ]
-    return Cycle(block.meta.shard, block.meta.sources, *columns.values(), values)
+    spans = [span for span in block.meta.sources if span.next > span.first]
+    return Cycle(block.meta.shard, spans, *columns, values)
 
 
 def _count_situations(world: World) -> None:
@@ -139,6 +205,13 @@ def _count_situations(world: World) -> None:
                 world.count("cycle: another day")
             if shanghai_day(block.meta.time_ms) - shanghai_day(before.meta.time_ms) > LATE_WINDOW_DAYS:
                 world.count("time: a jump beyond the late window")
+            _count_waiting(world, block)
             verdicts = block.rows.column("verdict").to_pylist()
             if int(Verdict.ALREADY_CLAIMED) in verdicts and int(Verdict.CREDITED) in verdicts:
                 world.count("claim: won and lost in one cycle")
+
+
+def _count_waiting(world: World, block: Block) -> None:
+    rows = _record_rows(block)
+    if any(a["broker_ms"] > b["broker_ms"] and a["source"] != b["source"] for a, b in pairwise(rows)):
+        world.count("fair: a record waits behind one that came later")

@@ -51,7 +51,17 @@ SITUATIONS = (
     "transport: a delivery lost",
     "transport: an offset gap",
     "fault: a topic apart from its shard",
-    "fault: no answer: end of commands",
+    "fault: no answer: ends of topics",
+    "kafka: a topic made again",
+    "kafka: commands made again",
+    "kafka: records deleted unread",
+    "transport: a source stopped: deleted_unread",
+    "transport: a source stopped: made_again",
+    "operator: a topic adopted",
+    "operator: commands adopted",
+    "intake: made again between fetch and append",
+    "intake: a quota of rows used up",
+    "fair: a record waits behind one that came later",
     # decisions
     "cycle: two apps merged",
     "cycle: another day",
@@ -76,6 +86,8 @@ SITUATIONS = (
             "credited",
             "expired",
             "command_applied",
+            "unreadable_batch",
+            "deleted_unread",
         )
     ),
 )

@@ -7,7 +7,8 @@ from typing import Any
 from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
 
-from stream.transport import Batch
+from schemas.topics import LEDGER
+from stream.transport import Fetch
 from tests.simulation.loop import process as current
 from tests.simulation.outside import Process
 
@@ -26,12 +27,15 @@ class Consumer:
         await asyncio.sleep(0.001)
         self.next |= {tp: offset for tp, offset in positions.items() if tp in self.assigned}
 
-    async def end_of(self, tp: TP) -> int:
+    async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
         await asyncio.sleep(0.001)
-        if self.world.chance.fault("no answer: end of commands", 0.02):
+        if self.world.chance.fault("no answer: ends of topics", 0.02):
             raise KafkaTimeoutError
-        found = self.world.records(tp, 0)
-        return found[-1].offset + 1 if found else 0
+        return {tp: self.world.broker.ends[tp] for tp in tps}
+
+    async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
+        await asyncio.sleep(0.001)
+        return {tp: self.world.broker.starts[tp] for tp in tps}
 
     async def subscribe_to(self, topics: list[str]) -> None:
         raise AssertionError("every topic was known from the start")
@@ -43,27 +47,35 @@ class Consumer:
         while True:
             await asyncio.sleep(0.005 + pause_s * chance.uniform("fetch"))
             await self.process._while_alive()
-            batches = [b for tp in sorted(self.next) if self.handler.wants(tp) and (b := self._fetch(tp))]
-            pause_s = 0.05 if batches else 0.25  # a quiet broker need not be asked so often
-            last = {batch.partition: batch for batch in batches}
-            for batch in batches:
-                self.next[TP(batch.topic, batch.partition)] = batch.next
+            fetches = [f for tp in sorted(self.next) if self.handler.wants(tp) and (f := self._fetch(tp))]
+            pause_s = 0.05 if fetches else 0.25  # a quiet broker need not be asked so often
+            last = {fetch.partition: fetch for fetch in fetches}
+            for fetch in fetches:
+                self.next[TP(fetch.topic, fetch.partition)] = fetch.next
                 if chance.fault("delivery lost", 0.01):
                     # Faust drops what it has in hand when a rebalance suspends its flow, and at no other
                     # time.
                     self.world.count("transport: a delivery lost")
                     self.group.rebalance_due = True
                     continue
-                self.handler.take(batch._replace(more=last[batch.partition] is not batch))
+                self.handler.take(fetch._replace(more=last[fetch.partition] is not fetch))
 
-    def _fetch(self, tp: TP) -> Batch | None:
-        waiting = self.world.records(tp, self.next[tp])
-        if not waiting or self.world.chance.uniform("answers") < 0.3:
+    def _fetch(self, tp: TP) -> Fetch | None:
+        """As `BatchConsumer` does it: what was deleted unread, or is of a shorter log, stops the source."""
+        at, broker = self.next[tp], self.world.broker
+        if tp.topic != LEDGER and self.world.chance.uniform("answers") >= 0.3:
+            if broker.starts[tp] > at:
+                return self._stop(tp, "deleted_unread")
+            if broker.logs[tp] and broker.ends[tp] < at:
+                return self._stop(tp, "made_again")
+        elif tp.topic != LEDGER:
             return None
-        some = waiting[: 1 + self.world.chance.below("fetched", 12)]
-        if some[0].offset > self.next[tp]:
-            self.world.count("transport: an offset gap")
-        return Batch(tp.topic, tp.partition, self.next[tp], some[-1].offset + 1, some)
+        return self.world.fetch(tp, at, 1 + self.world.chance.below("fetched", 12))
+
+    def _stop(self, tp: TP, reason: str) -> None:
+        del self.next[tp]
+        self.world.count(f"transport: a source stopped: {reason}")
+        self.handler.stop_source(tp, reason, "simulated")
 
 
 class Group:

@@ -39,32 +39,48 @@ def month_later(day: dt.date) -> dt.date:
     return dt.date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
 
 
+class Record(NamedTuple):
+    """A row of the ledger that belongs to a record: where it stood, what was meant, the shard's time."""
+
+    topic: str
+    topic_id: str
+    offset: int
+    intent: Intent
+    time_ms: int
+
+
 class ShardModel:
     """One shard as it must be."""
 
-    def __init__(self) -> None:
+    def __init__(self, commands: tuple[str, int]) -> None:
         self.lots: dict[str, dict[dt.date, int]] = {}
         self.used: dict[tuple[str, dt.date], int] = {}
         self.ids: dict[tuple[str, str], dt.date] = {}
         self.claims: set[tuple[str, str, str, dt.date]] = set()
         self.reported = False  # whether any app's record was decided
         self.active: dict[str, bool] = {}  # by topic
+        self.sources = {"commands": commands}  # by topic: its id, and the offset that is due
+        self.lost: list[Answer] = []
 
     def balance(self, uid: str) -> int:
         return sum(self.lots.get(uid, {}).values())
 
-    def block(self, records: list[tuple[str, Intent, int]]) -> list[Answer]:
-        """The rows of one block: (topic, record, shard time) in order; expiries of the persons touched
-        first."""
+    def block(self, records: list[Record]) -> list[Answer]:
+        """The rows of one block; expiries of the persons touched, then what was lost, then one a record."""
         answers = []
-        today = date_of(records[0][2])
-        for uid in dict.fromkeys(intent.uid for _, intent, _ in records if intent.kind == "report"):
+        today = date_of(records[0].time_ms)
+        for uid in dict.fromkeys(r.intent.uid for r in records if r.intent.kind == "report"):
             for expires in sorted(self.lots.get(uid, {})):
                 if expires < today:
                     points = self.lots[uid].pop(expires)
                     answers.append(Answer("expired", uid, 0, -points, expires, self.balance(uid)))
-        answers += [self._record(topic, intent, time_ms, today) for topic, intent, time_ms in records]
-        _, last, end_ms = records[-1]
+        self.lost = []
+        said = []
+        for record in records:
+            said.append(self._record(record, today))
+            self._position(record)
+        answers += self.lost + said
+        last, end_ms = records[-1].intent, records[-1].time_ms
         if last.kind == "clock" and answers[-1].verdict == "command_applied":
             end_ms = last.at_ms
         self._forget(date_of(end_ms) - dt.timedelta(LATE_DAYS + 1))
@@ -75,14 +91,38 @@ class ShardModel:
         self.ids = {key: day for key, day in self.ids.items() if day >= oldest}
         self.claims = {claim for claim in self.claims if claim[3] >= oldest}
 
-    def _record(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> Answer:
+    def _position(self, record: Record) -> None:
+        """A record of the source moves it; one of another topic of that name does not."""
+        if self.sources[record.topic][0] == record.topic_id:
+            self.sources[record.topic] = (record.topic_id, record.offset + record.intent.offsets)
+
+    def _adopt(self, intent: Intent) -> Answer:
+        if intent.topic not in self.sources:
+            return Answer("forbidden_operation")
+        topic_id, due = self.sources[intent.topic]
+        if topic_id == intent.topic_id and intent.first < due:
+            return Answer("forbidden_operation")
+        if (topic_id, due) != (intent.topic_id, intent.first):
+            self.lost.append(Answer("deleted_unread"))
+        if topic_id != intent.topic_id and intent.first:
+            self.lost.append(Answer("deleted_unread"))
+        self.sources[intent.topic] = (intent.topic_id, intent.first)
+        return Answer("command_applied")
+
+    def _record(self, record: Record, today: dt.date) -> Answer:
+        topic, intent, time_ms = record.topic, record.intent, record.time_ms
         first = not self.reported
         self.reported = self.reported or topic != "commands"
         if intent.kind == "rubbish":
             return Answer("malformed")
+        if intent.kind == "unreadable":
+            return Answer("unreadable_batch")
         if intent.kind == "app":
             self.active[f"intake.{intent.app}"] = intent.active
+            self.sources.setdefault(f"intake.{intent.app}", (intent.topic_id, 0))
             return Answer("command_applied")
+        if intent.kind == "adopt":
+            return self._adopt(intent)
         if intent.kind == "clock":
             return Answer("command_applied" if intent.at_ms >= time_ms or first else "forbidden_operation")
         verdict = self._verdict(topic, intent, time_ms, today)
@@ -103,6 +143,8 @@ class ShardModel:
             expires = month_later(today)
             lots = self.lots.setdefault(intent.uid, {})
             lots[expires] = lots.get(expires, 0) + points
+        if verdict == "app_not_active":
+            return Answer(verdict)  # before `duplicate` no person is kept, and nothing is told
         return Answer(verdict, intent.uid, reduction, points, expires, self.balance(intent.uid))
 
     def _verdict(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> str | None:

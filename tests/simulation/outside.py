@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from schemas.block import Block, encode_block
+from schemas.block import Block
+from schemas.ledger_record import LedgerRecord, headers_of
 from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.clickhouse.errors import ArchiveUnavailable
@@ -100,7 +101,7 @@ class LedgerPort:
     async def end(self, shard: int) -> int:
         return await self._process.io("ledger end", lambda: len(self._world.ledger.records(shard)))
 
-    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, Block]]:
+    async def read(self, shard: int, start: int, end: int) -> AsyncIterator[tuple[int, LedgerRecord]]:
         await self._process.io("ledger read", lambda: None)
         async for found in self._world.ledger.read(shard, start, end):
             yield found
@@ -150,6 +151,20 @@ class PublisherPort:
         """Nothing to end."""
 
 
+class TopicsPort:
+    """`Topics` of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    async def ids(self, topics: list[str]) -> dict[str, str]:
+        known = self._world.broker.ids
+        return await self._process.io("ids of topics", lambda: {t: known[t] for t in topics if t in known})
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
 class ArchivePort:
     """`Archive` of one process: synchronous, as the archive's thread calls it. See `World.in_thread`."""
 
@@ -185,7 +200,7 @@ class ArchivePort:
 
 def ledger_record(block: Block) -> tuple[bytes, list[tuple[str, bytes]]]:
     """A block as the topic holds it."""
-    return encode_block(block)
+    return block.value, headers_of(block.record)
 
 
 def in_thread(world: Any, call: Callable[[], Any]) -> asyncio.Future:

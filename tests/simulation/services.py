@@ -3,7 +3,10 @@
 import datetime as dt
 from typing import Any
 
-from schemas.block import Block, decode_block
+from faust.types.tuples import TP
+
+from schemas.block import Block, open_block
+from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
@@ -69,17 +72,16 @@ class CountingArchive(MemoryArchive):
         return True
 
 
-_blocks: dict[tuple[bytes, bytes], Block] = {}
+_blocks: dict[bytes, Block] = {}
 
 
-def decoded(value: bytes, headers: list[tuple[str, bytes]]) -> Block:
-    """`decode_block`, once for each record of the ledger, however many readers it has."""
-    key = (value, dict(headers)["hash"])  # the same rows may stand on another head
-    block = _blocks.get(key)
+def opened(record: LedgerRecord) -> Block:
+    """`open_block`, once for each record of the ledger, however many readers it has."""
+    block = _blocks.get(record.hash)
     if block is None:
         if len(_blocks) > 2_000:
             _blocks.clear()
-        block = _blocks[key] = decode_block(value, headers)
+        block = _blocks[record.hash] = open_block(record)
     return block
 
 
@@ -94,10 +96,10 @@ def unsettled(world: Any) -> str:
     nothing."""
     for shard in range(world.shards):
         chain = world.accepted[shard]
-        ends = {span.topic: span.next for block in chain for span in block.meta.sources}
-        logs = {tp.topic: log for tp, log in world.sources.items() if tp.partition == shard and log}
-        if ends != {topic: log[-1].offset + 1 for topic, log in logs.items()}:
-            return f"records of shard {shard} are not decided"
+        for topic, topic_id in world.broker.ids.items():
+            end = world.broker.ends[TP(topic, shard)]
+            if end and world.positions[shard].get(topic) != (topic_id, end):
+                return f"records of shard {shard} in {topic} are not decided"
         if world.archive.last(shard) != chain[-1].meta.seq:
             return f"shard {shard} is not archived"
         if world.store.head_hash(shard) != world.heads[shard]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from schemas.command import App, AppCommand, encode_command
+from schemas.command import AdoptCommand, App, AppCommand, encode_command
 from schemas.report import SHANGHAI
 from schemas.rules import Bundle, Exchange, Methodology, Rules
 from schemas.shards import shards_of
@@ -49,7 +49,8 @@ def persons() -> list[str]:
 
 
 class Intent(NamedTuple):
-    """One record as meant: `kind` is 'report', 'clock', 'app' or 'rubbish'; `value` its bytes."""
+    """One record as meant: `kind` is 'report', 'clock', 'app', 'adopt', 'rubbish', or 'unreadable': a whole
+    batch of `offsets`; `value` its bytes."""
 
     kind: str
     value: bytes
@@ -62,6 +63,10 @@ class Intent(NamedTuple):
     at_ms: int = 0
     app: str = ""
     active: bool = False
+    topic: str = ""
+    topic_id: str = ""
+    first: int = 0
+    offsets: int = 1
 
 
 class Traffic:
@@ -78,8 +83,7 @@ class Traffic:
         if self._reports and draw < 12:
             return self._reports[self._chance.below("again", len(self._reports))]
         if draw < 18:
-            broken = (b"", b"{", b"[]", b'{"version":1}', b"\xff\x00", b'{"a":[{}', b"{}]}")
-            return Intent("rubbish", broken[self._chance.below("rubbish", len(broken))])
+            return self.rubbish()
         txn = f"t{self._chance.below('txn', 40)}"
         age_ms = self._chance.below("age", 240_000)
         if draw < 26:
@@ -93,6 +97,11 @@ class Traffic:
         self._reports.append(intent)
         return intent
 
+    def rubbish(self) -> Intent:
+        """What is no record."""
+        broken = (b"", b"{", b"[]", b'{"version":1}', b"\xff\x00", b'{"a":[{}', b"{}]}")
+        return Intent("rubbish", broken[self._chance.below("rubbish", len(broken))])
+
     def clock(self, now_ms: int) -> Intent:
         """A jump of the simulated clock: hours, days or more than a month; sometimes back, which is
         refused."""
@@ -103,10 +112,22 @@ class Traffic:
         return Intent("clock", value, at_ms=at_ms)
 
 
-def registration(app: str, active: bool) -> Intent:
+def registration(app: str, active: bool, topic_id: str, rows_per_day: int) -> Intent:
     """An app as it is from now on; both apps are granted both methodologies, so that they race for claims."""
-    value = encode_command(AppCommand(1, App(app, app, list(METHODS), active=active)))
-    return Intent("app", value, app=app, active=active)
+    said = App(app, app, list(METHODS), active=active, topic_id=topic_id, rows_per_day=rows_per_day)
+    value = encode_command(AppCommand(app=said))
+    return Intent("app", value, app=app, active=active, topic_id=topic_id)
+
+
+def adoption(topic: str, topic_id: str, first: int) -> Intent:
+    """The platform says where a source goes on."""
+    value = encode_command(AdoptCommand(topic=topic, topic_id=topic_id, first=first, by="operator"))
+    return Intent("adopt", value, topic=topic, topic_id=topic_id, first=first)
+
+
+def unreadable(offsets: int) -> Intent:
+    """A batch of so many offsets that no client can read."""
+    return Intent("unreadable", b"", offsets=offsets)
 
 
 def _report(uid: str, methodology: str, txn: str, occurred_ms: int, amount: int, number: int) -> Intent:
@@ -127,22 +148,28 @@ def _report(uid: str, methodology: str, txn: str, occurred_ms: int, amount: int,
 
 async def speak(world: Any, records: int) -> None:
     """Apps and platform send, at an uneven pace."""
-    talk = Traffic(world.chance)
+    talk, chance = Traffic(world.chance), world.chance
     uids = persons()
     offset_ms = 0
-    world.command(registration(APPS[0], True))  # the other is registered some time later
+    world.register(APPS[0], True)  # the other is registered some time later
     for _ in range(records):
-        await asyncio.sleep(1.2 * world.chance.uniform("pace") ** 3)
-        if world.chance.uniform("registry") < 0.04:
-            which = APPS[world.chance.below("which app", len(APPS))]
-            world.command(registration(which, world.chance.uniform("active") < 0.75))
-        if world.chance.uniform("command") < 0.03:
+        await asyncio.sleep(1.2 * chance.uniform("pace") ** 3)
+        if chance.uniform("registry") < 0.04:
+            world.register(APPS[chance.below("which app", len(APPS))], chance.uniform("active") < 0.75)
+        if chance.uniform("command") < 0.03:
             command = talk.clock(world.now_ms() + offset_ms)
             world.command(command)
             offset_ms = max(offset_ms, command.at_ms - world.now_ms())
             world.count("time: a clock command")
             continue
+        topic = intake_topic(APPS[chance.below("app", len(APPS))])
+        if chance.uniform("unreadable") < 0.03:
+            shard, by_header = chance.below("rubbish to", world.shards), chance.uniform("header") < 0.5
+            world.broker.produce_unreadable(topic, shard, 1 + chance.below("offsets", 9), by_header)
+            continue
         intent = talk.report(world.now_ms() + offset_ms)
-        app = APPS[world.chance.below("app", len(APPS))]
-        shard = uids.index(intent.uid) // 5 if intent.uid else world.chance.below("rubbish to", world.shards)
-        world.produce(f"intake.{app}", shard, intent)
+        shard = uids.index(intent.uid) // 5 if intent.uid else chance.below("rubbish to", world.shards)
+        flood = []
+        if chance.uniform("flood") < 0.03:
+            flood = [talk.rubbish() for _ in range(5 + chance.below("flood size", 30))]
+        world.broker.produce(topic, shard, *flood, intent)

@@ -5,6 +5,7 @@ misbehave.
 """
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -14,20 +15,24 @@ from unittest import mock
 
 from faust.types.tuples import TP
 
-from schemas.block import Block, genesis_block
+from schemas.block import Block, Span, genesis_block
+from schemas.kinds import Kind
 from schemas.outcome import Message, messages_of
 from schemas.report import to_ms
 from schemas.state import ZERO_HASH, Change
-from schemas.topics import COMMANDS, LEDGER
+from schemas.topics import COMMANDS, LEDGER, intake_topic
+from schemas.verdicts import Verdict
 from sinks.clickhouse.run import Mark, Run
 from sinks.ports import Doubt
 from stream.archive import ArchiveHandler
 from stream.errors import OperatorError
 from stream.intake import Intake
 from stream.recovery import Expected
+from stream.transport import Fetch
 from tests.simulation import traffic
 from tests.simulation.chance import Chance
 from tests.simulation.group import Group
+from tests.simulation.kafka import Broker
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.outside import (
     ArchivePort,
@@ -35,12 +40,13 @@ from tests.simulation.outside import (
     Process,
     PublisherPort,
     StorePort,
+    TopicsPort,
     in_thread,
     ledger_record,
 )
-from tests.simulation.services import CountingArchive, Ledger, Store, Violation, decoded, month, unsettled
+from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened, unsettled
 
-GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True}
+GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True, "fair_rows_s": 2}
 
 
 class World:
@@ -52,8 +58,13 @@ class World:
         self.shards = traffic.SHARDS
         self.start_ms = to_ms(traffic.START)
         self.store, self.ledger, self.archive = Store(), Ledger(), CountingArchive()
-        self.sources: dict[TP, list[SimpleNamespace]] = defaultdict(list)
-        self.intents: dict[tuple[str, int, int], traffic.Intent] = {}
+        self.broker = Broker(self)
+        # Where each shard's sources stand, (id, next) by topic: folded here from the ledger alone.
+        self.positions: dict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
+        self.first_ids: dict[str, str] = {}  # of the apps' topics, as they were registered
+        self.wanted_apps: dict[str, bool] = {}
+        scarce = chance.uniform("scarce") < 0.2
+        self.rows_per_day = {app: 10 + chance.below("quota", 20) if scarce else 10**6 for app in traffic.APPS}
         self.heads = dict.fromkeys(
             range(self.shards), ZERO_HASH
         )  # of the accepted chain, by the reader's rule
@@ -95,13 +106,16 @@ class World:
     # --- the workers ---------------------------------------------------------------------------------------
 
     def _intake(self, process: Process, expected: Expected) -> Intake:
-        ports = (StorePort(process), LedgerPort(process), PublisherPort(process))
+        ports = (StorePort(process), LedgerPort(process), PublisherPort(process), TopicsPort(process))
         return Intake(expected, traffic.APPS, *ports, fail=lambda error: self._gives_up(process, error))
 
     def _archiver(self, process: Process) -> ArchiveHandler:
         return ArchiveHandler(
             ArchivePort(process), process, fail=lambda error: self._gives_up(process, error)
         )
+
+    def _commands_source(self) -> Span:
+        return Span(COMMANDS, self.broker.ids[COMMANDS], 0, 0)
 
     def _gives_up(self, process: Process, error: BaseException) -> None:
         """What `end_process` does; only an operator's error that this run has caused may lead here."""
@@ -114,30 +128,37 @@ class World:
 
     # --- Kafka ---------------------------------------------------------------------------------------------
 
-    def records(self, tp: TP, first: int) -> list[SimpleNamespace]:
-        """Records of a partition from an offset on."""
-        if tp.topic == LEDGER:
-            found = self.ledger.records(tp.partition)[first:]
-            return [
-                SimpleNamespace(offset=first + i, timestamp=0, value=v, headers=h)
-                for i, (v, h) in enumerate(found)
-            ]
-        return [r for r in self.sources[tp] if r.offset >= first]
-
-    def produce(self, topic: str, shard: int, intent: traffic.Intent) -> None:
-        """An app's or the platform's record; now and then a transaction's marker takes an offset before
-        it."""
-        log = self.sources[TP(topic, shard)]
-        offset = log[-1].offset + 1 if log else 0
-        if self.chance.uniform("marker") < 0.04:
-            offset += 1
-        log.append(SimpleNamespace(offset=offset, timestamp=self.now_ms(), value=intent.value or None))
-        self.intents[topic, shard, offset] = intent
+    def fetch(self, tp: TP, first: int, size: int) -> Fetch | None:
+        """What the broker answers: some of a partition from an offset on."""
+        if tp.topic != LEDGER:
+            return self.broker.fetch(tp, first, size)
+        found = self.ledger.records(tp.partition)[first : first + size]
+        records = [
+            SimpleNamespace(offset=first + i, timestamp=0, value=v, headers=h)
+            for i, (v, h) in enumerate(found)
+        ]
+        return Fetch(tp.topic, tp.partition, first, first + len(records), records) if records else None
 
     def command(self, intent: traffic.Intent) -> None:
         """What the platform says goes to every shard."""
         for shard in range(self.shards):
-            self.produce(COMMANDS, shard, intent)
+            self.broker.produce(COMMANDS, shard, intent)
+
+    def register(self, app: str, active: bool) -> None:
+        """The platform registers an app, or changes it; the id of its topic is settled by the first time."""
+        topic_id = self.first_ids.setdefault(app, self.broker.ids[intake_topic(app)])
+        self.wanted_apps[app] = active
+        self.command(traffic.registration(app, active, topic_id, self.rows_per_day[app]))
+
+    def repeat_registry(self) -> None:
+        """What was said into a topic that is gone is said again."""
+        for app, active in list(self.wanted_apps.items()):
+            self.register(app, active)
+
+    def adopt(self, shard: int, topic: str, topic_id: str, first: int) -> None:
+        """The platform tells a shard how a source goes on."""
+        self.broker.produce(COMMANDS, shard, traffic.adoption(topic, topic_id, first))
+        self.story(f"shard {shard}: {topic} is to go on at offset {first}")
 
     def land(self, shard: int, block: Block, writer: Process) -> int:
         """A block arrives in the ledger; readers accept it if it follows the head."""
@@ -146,6 +167,7 @@ class World:
         if accepted:
             self.heads[shard] = block.hash
             self.accepted[shard].append(block)
+            self._move(shard, block)
             messages = messages_of(block)
             self.wanted[shard, block.meta.seq] = {(t, m.value) for t, ms in messages.items() for m in ms}
         owner = self.intake.owner.get(shard)
@@ -157,6 +179,25 @@ class World:
         text = "" if accepted else ", ignored"
         self.story(f"shard {shard}: block {block.meta.seq} of {writer.name} at ledger offset {offset}{text}")
         return offset
+
+    def _move(self, shard: int, block: Block) -> None:
+        """Where the sources stand after an accepted block, read off its rows."""
+        positions = self.positions[shard]
+        spans = block.meta.sources
+        for row in block.rows.select(["kind", "verdict", "source", "last_offset", "inputs"]).to_pylist():
+            if row["source"] >= 0 and row["verdict"] != Verdict.DELETED_UNREAD:
+                span = spans[row["source"]]
+                positions[span.topic] = (span.topic_id, row["last_offset"] + 1)
+            if row["verdict"] != Verdict.COMMAND_APPLIED:
+                continue
+            said = json.loads(row["inputs"])
+            if row["kind"] == Kind.APP:
+                topic = intake_topic(said["app"]["id"])
+                positions.setdefault(topic, (said["app"]["topic_id"], 0))
+            elif row["kind"] == Kind.ADOPT and said["topic"] != COMMANDS:
+                positions[said["topic"]] = (said["topic_id"], said["first"])
+        if block.meta.genesis:
+            positions[COMMANDS] = (spans[0].topic_id, 0)
 
     def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
         """Outcomes arrive; they may only be of accepted blocks."""
@@ -221,6 +262,7 @@ class World:
             self.copies = [*self.copies[-5:], {s: self.store.copy_of(s) for s in range(self.shards)}]
             if self.chance.fault("Redis goes back", 0.03):
                 self._redis_goes_back()
+            self._source_trouble()
             if self.chance.fault("broker clock steps", 0.02):
                 self.clock_step_ms += self.chance.below("step", 60_000) - 30_000
                 self.story("the broker's clock steps")
@@ -232,19 +274,40 @@ class World:
                 self.seen["archive: rows lost"] += 1
                 self.story("ClickHouse crashes, and starts without its last insert")
 
+    def _source_trouble(self) -> None:
+        for topic in traffic.TOPICS:
+            probability = 0.003 if topic == COMMANDS else 0.01
+            if self.chance.fault(f"made again: {topic}", probability):
+                self.broker.make(topic)
+                self.count("kafka: commands made again" if topic == COMMANDS else "kafka: a topic made again")
+                self.story(f"topic {topic} is deleted and made again")
+            if self.chance.fault(f"deleted: {topic}", probability):
+                tp = TP(topic, self.chance.below("deleted of", self.shards))
+                self.broker.delete_before(tp, self.broker.ends[tp] - self.chance.below("deleted but", 3))
+                at = self.positions[tp.partition].get(topic)
+                if at and at[0] == self.broker.ids[topic] and at[1] < self.broker.starts[tp]:
+                    self.count("kafka: records deleted unread")
+                    self.story(f"{topic}/{tp.partition}: records are deleted up to {self.broker.starts[tp]}")
+
     async def main(self, records: int) -> None:
         """Speaks while everything goes wrong, then lets it heal, and waits until all is settled."""
         for shard in range(self.shards):
             self.land(
-                shard, genesis_block("sim", shard, GENESIS, self.start_ms - 60_000), Process(self, "up")
+                shard,
+                genesis_block("sim", shard, GENESIS, self.start_ms - 60_000, [self._commands_source()]),
+                Process(self, "up"),
             )
-        others = [self.loop.create_task(task) for task in (
-            self.intake.coordinate(2), self.archivers.coordinate(2), self.trouble())]  # fmt: skip
+        beside = (self.trouble(), self.broker.operate())
+        workers = (self.intake.coordinate(2), self.archivers.coordinate(2))
+        others = [self.loop.create_task(task) for task in (*workers, *beside)]
         try:
             speaking = self.loop.create_task(traffic.speak(self, records))
             await self._watched([speaking, *others], lambda: speaking.done())
             self.chance.healing = True
             self.story("no more faults from here on")
+            self.rows_per_day = dict.fromkeys(traffic.APPS, 10**6)
+            self.wanted_apps = dict.fromkeys(traffic.APPS, True) | self.wanted_apps
+            self.repeat_registry()
             # An archive worker finds lost rows when it next writes to the shard or is assigned it anew.
             await self.archivers.rebalance()
             end_s = self.loop.time() + 120
@@ -273,8 +336,8 @@ class World:
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
             time_ns,
-            mock.patch("stream.archive.decode_block", decoded),
-            mock.patch("sinks.memory.decode_block", decoded),
+            mock.patch("stream.archive_run.open_block", opened),
+            mock.patch("stream.recovery.open_block", opened),
         ):
             try:
                 self.loop.run_until_complete(self.main(records))

@@ -1,0 +1,34 @@
+"""How the platform says something: one record a shard in topic `commands`."""
+
+from confluent_kafka import Producer
+
+from schemas.command import Command, encode_command
+from schemas.topics import COMMANDS
+from stream.errors import OperatorError
+from stream.settings import Settings
+
+FLUSH_TIMEOUT_S = 30.0
+
+
+def say(settings: Settings, commands: dict[int, Command]) -> dict[int, int]:
+    """Gives each shard its command; the offset of each, once the broker has all. Raises OperatorError."""
+    failed: list[str] = []
+    offsets: dict[int, int] = {}
+    producer = Producer({**settings.librdkafka("admin"), "acks": "all", "enable.idempotence": True})
+
+    def delivered(error, message) -> None:
+        if error:
+            failed.append(error.str())
+        else:
+            offsets[message.partition()] = message.offset()
+
+    for shard, command in commands.items():
+        producer.produce(COMMANDS, encode_command(command), partition=shard, on_delivery=delivered)
+    left = producer.flush(FLUSH_TIMEOUT_S)
+    if failed or left:
+        why = failed[0] if failed else f"no answer within {FLUSH_TIMEOUT_S:.0f} s"
+        raise OperatorError(
+            f"Not every shard was told: {why}.",
+            "see with `points doctor` that Kafka runs, then repeat the command: it may be said twice.",
+        )
+    return offsets

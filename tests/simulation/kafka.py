@@ -1,0 +1,105 @@
+"""What apps and the platform write: topics with their ids, and logs that can be lost or begin anew."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+from faust.types.tuples import TP
+
+from schemas.topics import COMMANDS
+from stream.batches.reader import Batch, Unreadable
+from stream.transport import Fetch
+from tests.making import packed
+from tests.simulation.traffic import TOPICS, Intent, unreadable
+
+Place = tuple[str, int, int]  # id of the topic, shard, offset
+
+
+class Broker:
+    """The source topics. `said`: what stands, or stood, where."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._made = 0
+        self.ids: dict[str, str] = {}
+        self.logs: dict[TP, list[Batch]] = defaultdict(list)
+        self.ends: dict[TP, int] = defaultdict(int)
+        self.starts: dict[TP, int] = defaultdict(int)
+        self.said: dict[Place, Intent] = {}
+        self.said_at_s: dict[Place, float] = {}
+        for topic in TOPICS:
+            self.make(topic)
+
+    def make(self, topic: str) -> None:
+        """The topic is deleted and made again: same name, other id, empty."""
+        self._made += 1
+        self.ids[topic] = f"{topic}-{self._made}".ljust(22, "-").replace(".", "-")
+        for of_all in (self.logs, self.ends, self.starts):
+            for tp in [tp for tp in of_all if tp.topic == topic]:
+                del of_all[tp]
+
+    def delete_before(self, tp: TP, offset: int) -> None:
+        """Records are deleted, read or not."""
+        self.starts[tp] = max(self.starts[tp], min(offset, self.ends[tp]))
+        self.logs[tp] = [batch for batch in self.logs[tp] if batch.next > self.starts[tp]]
+
+    def produce(self, topic: str, shard: int, *intents: Intent) -> int:
+        """One batch, now and then behind a transaction's marker. Returns its first offset."""
+        tp, now_ms = TP(topic, shard), self._world.now_ms()
+        first = self.ends[tp] + (self._world.chance.uniform("marker") < 0.04)
+        batch = packed(first, *[intent.value or None for intent in intents], ms=now_ms)
+        self._append(tp, batch, intents)
+        return first
+
+    def produce_unreadable(self, topic: str, shard: int, offsets: int, by_header: bool) -> None:
+        """A batch that no client can read: its header says so, or what is in it."""
+        first = self.ends[TP(topic, shard)]
+        refused = Unreadable("none", "another number of records than of offsets") if by_header else None
+        batch = Batch(first, first + offsets, self._world.now_ms(), offsets, 0, b"\x01", refused)
+        self._append(TP(topic, shard), batch, [unreadable(offsets)])
+
+    def _append(self, tp: TP, batch: Batch, intents: Any) -> None:
+        self.logs[tp].append(batch)
+        self.ends[tp] = batch.next
+        for i, intent in enumerate(intents):
+            place = (self.ids[tp.topic], tp.partition, batch.base + i)
+            self.said[place] = intent
+            self.said_at_s[place] = self._world.loop.time()
+
+    def fetch(self, tp: TP, position: int, batches: int) -> Fetch | None:
+        """At most so many batches from `position` on: of whatever topic has that name now."""
+        found = [batch for batch in self.logs[tp] if batch.next > position][:batches]
+        if not found:
+            return None
+        if found[0].base > position:
+            self._world.count("transport: an offset gap")
+        return Fetch(tp.topic, tp.partition, position, found[-1].next, found, self.ends[tp])
+
+    async def operate(self) -> None:
+        """What an operator does about sources that stopped: tells each shard how they go on."""
+        world = self._world
+        while True:
+            await _pause(world)
+            for topic in TOPICS:
+                if not self._stopped(topic):
+                    continue
+                world.count(f"operator: {'commands' if topic == COMMANDS else 'a topic'} adopted")
+                for shard in range(world.shards):
+                    if topic == COMMANDS:  # its adoption must be the first thing in it
+                        self.delete_before(TP(topic, shard), self.ends[TP(topic, shard)])
+                    first = self.starts[TP(topic, shard)]
+                    world.adopt(shard, topic, self.ids[topic], first)
+                if topic == COMMANDS:
+                    world.repeat_registry()
+
+    def _stopped(self, topic: str) -> bool:
+        """Whether some shard's source is another topic, or stands before what is left of it."""
+        for shard in range(self._world.shards):
+            source = self._world.positions[shard].get(topic)
+            if source and (source[0] != self.ids[topic] or source[1] < self.starts[TP(topic, shard)]):
+                return True
+        return False
+
+
+async def _pause(world: Any) -> None:
+    await asyncio.sleep(2 + 3 * world.chance.uniform("operator"))
