@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
 from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
+from stream.platform.onboarding import registry
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10
@@ -194,13 +195,26 @@ def _topics(settings: Settings | None) -> str:
         raise Skipped("only the admin may see how topics are configured")
     try:
         admin = admin_client(settings)
-        specs = topic_specs(settings.shards, apps_with_topics(admin))
+        specs = topic_specs(settings.shards, {*apps_with_topics(admin), *_registered(settings)})
         differences = topic_differences(admin, specs)
     except KafkaException as error:
         raise Skipped("Kafka does not answer") from error
+    told = "; ".join(difference.text for difference in differences)
+    if not all(difference.surplus for difference in differences):
+        todo = (
+            "run `points up`, which makes and corrects topics; an intake topic made again is to be adopted."
+        )
+        raise OperatorError(told, todo)
     if differences:
-        raise OperatorError("; ".join(differences), "run `points up`, which makes and corrects topics.")
+        raise Warned(told, "no partition can be removed: see that section of docs/runbook.md.")
     return f"{len(specs)} topics of {settings.shards} partitions"
+
+
+def _registered(settings: Settings) -> Iterable[str]:
+    try:
+        return registry(settings)
+    except OperatorError:
+        return ()  # Redis's own check tells it
 
 
 def _redis(settings: Settings | None) -> str:

@@ -17,13 +17,17 @@ def up() -> None:
     env = os.environ
     settings_module.refuse_unknown_variables(env)
     home = settings_module.home_folder(env)
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
+
+    def note(what: str) -> None:
+        console.print(what, style="yellow", markup=False)
+
     with console.status("looking") as line:
         if settings_module.is_real(env):
             settings = settings_module.load(env)
-            set_up_platform(settings, line.update)
+            set_up_platform(settings, line.update, note)
         else:
-            settings = stack.up(home, env, line.update)
+            settings = stack.up(home, env, line.update, note)
     click.echo(f"up: Kafka at {settings.kafka_bootstrap}, platform {settings.platform_id}")
     if settings.embedded:
         click.echo(f"    data in {home}; see `points status`, stop with `points down`")

@@ -48,6 +48,7 @@ def up(
     home: Path,
     env: Mapping[str, str] = os.environ,
     progress: Callable[[str], None] = lambda message: None,
+    note: Callable[[str], None] = lambda message: None,
 ) -> Settings:
     """Start what does not run of the stack in `home`, set the platform up, return the settings.
 
@@ -63,7 +64,7 @@ def up(
             redis.ensure_running(home, stack, progress)
             keeper.ensure_running(home)
             settings = settings_module.from_stack(stack, home, env)
-            set_up_platform(settings, progress)
+            set_up_platform(settings, progress, note)
     except OSError as error:
         if error.errno is None:  # a time-out of the network: no file is to blame
             raise

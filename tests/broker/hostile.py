@@ -4,19 +4,17 @@ import asyncio
 import contextlib
 import socket
 import struct
-import time
 
 import cramjam
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import ScramAuthenticator
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.util import calc_crc32c
 
 from stream.settings import Settings
+from tests.batches import making
 
 SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
-ZSTD = 4
 
 
 def announce(
@@ -87,12 +85,8 @@ def equal_records(count: int) -> bytes:
 
     The broker lists all of them in memory before it looks further.
     """
-    record = bytes((12, 0, 0, 0, 1, 1, 0))  # length, attributes, both deltas, no key, no value, no header
-    payload = bytes(cramjam.zstd.compress(record * count, level=19))
-    now_ms = time.time_ns() // 1_000_000
-    covered = struct.pack(">hiqqqhii", ZSTD, count - 1, now_ms, now_ms, -1, -1, -1, count) + payload
-    rest = struct.pack(">ibI", -1, 2, calc_crc32c(covered)) + covered
-    return struct.pack(">qi", 0, len(rest)) + rest
+    payload = cramjam.zstd.compress(making.record(0, None, key=None) * count, level=19)
+    return making.batch(bytes(payload), count, making.ZSTD, attributes=0)
 
 
 async def produce(settings: Settings, app: str, batch: bytes, partition: int = 0) -> int | None:

@@ -1,4 +1,4 @@
-"""Connections that announce requests and never send them: the broker keeps its memory, others their places."""
+"""Connections that announce requests and never send them: the broker keeps its memory, others their place."""
 
 import resource
 import socket
