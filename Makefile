@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: setup demo test lint simulate mutants clean
+.PHONY: setup demo test lint simulate mutants fuzz clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.synced
@@ -33,6 +33,11 @@ simulate: setup
 # Defects on purpose, one at a time: the simulation must notice each.
 mutants: setup
 	$(BIN)/python -m tests.simulation.mutants
+
+# Record batches with one fault each, made by structure; loadtest/results/fuzz.txt keeps a million's counts.
+N ?= 1000000
+fuzz: setup
+	$(BIN)/python -m tests.batches.fuzz $(N)
 
 lint: setup
 	$(BIN)/ruff check .

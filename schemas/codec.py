@@ -3,51 +3,58 @@
 `read_reports` never raises on data: what is not a report comes back as a `Refusal`.
 """
 
-import difflib
+import datetime as dt
 import hashlib
 import re
-from typing import NamedTuple
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct, UnsetType
 
-from schemas.limits import EVIDENCE_BYTES_MAX, RECORD_BYTES_MAX
-from schemas.personal_data import holds_personal_data
+from schemas.limits import BEHAVIOUR_MS_MAX, EVIDENCE_BYTES_MAX, RECORD_BYTES_MAX
+from schemas.members import members_of
+from schemas.personal_data import holds_personal_data, may_hold_personal_data, values_in
+from schemas.refusal import RULES, Refusal, duplicate_name, malformed, refusal_of, too_nested
 from schemas.report import (
+    DAY_MS,
     EPOCH,
     MILLISECOND,
     PATTERNS,
-    VERSION,
+    SHANGHAI_OFFSET_MS,
+    Instant,
     Report,
     date_of_day,
-    shanghai_day,
     to_ms,
 )
 from schemas.verdicts import Verdict
 
 # A bad record costs some 60 others a second parse (at 0.3 us); larger chunks gain nothing.
 CHUNK_RECORDS = 32
-# Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
-FORBIDDEN_KINDS = frozenset(
-    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "clock", "tick", "app"}
-)
-
 _decoder = msgspec.json.Decoder(Report)
-FIELDS = Report.__struct_fields__
 _whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 # The fields that most reports carry, of a whole chunk, in one match; the rarer ones send it to the slow path.
-_CHECKED_TOGETHER = "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})?\n"
+_CHECKED_TOGETHER = "{uid} {report_id}\n{methodology}\n(?:{source_txn})? (?:{region})?\n"
 _chunk = re.compile(f"(?:{_CHECKED_TOGETHER.format(**PATTERNS)})*+")
-# Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same
-# bytes must get the same verdict in every run.
-NESTED_MAX = 256
+_TEXTS = (
+    "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})? (?:{scene_id})? (?:{evidence_tier})? "
+)
+_texts = re.compile((_TEXTS + "(?:{subject_type})?").format(**PATTERNS))
+# Quotes in a record of nothing but the required fields: 8 names and 5 texts.
+_QUOTES, _QUOTES_OF_TEXT, _QUOTES_OF_NAME = 26, 4, 2
+_NO_TIME, _BEHAVIOUR_MAX = dt.timedelta(0), BEHAVIOUR_MS_MAX * MILLISECOND
+# msgspec rounds a time to microseconds; this is what can so come to the next millisecond, even day.
+_rounded_up = re.compile(rb"\.[0-9]{3}999[0-9]")
+_beyond_microseconds = re.compile(r"(\.[0-9]{6})[0-9]+")
+_SEARCHED = ("report_id", "methodology", "source_txn", "scene_id", "evidence_tier")
 
 
-class Refusal(NamedTuple):
-    """Why a record is no report: a verdict, and the field and rule that it broke (never a value)."""
+class _Times(Struct):
+    """The times of a report as they were written."""
 
-    verdict: Verdict
-    detail: str
+    occurred_at: str
+    ended_at: str | UnsetType = UNSET
+
+
+_times = msgspec.json.Decoder(_Times)
 
 
 def read_reports(values: list[bytes]) -> tuple[list[Report | Refusal], list[int]]:
@@ -61,25 +68,27 @@ def read_reports(values: list[bytes]) -> tuple[list[Report | Refusal], list[int]
 
 def _read_chunk(values: list[bytes], items: list[Report | Refusal], occurred_ms: list[int]) -> None:
     """Appends what `values` are; halves them while they cannot be parsed together, down to the bad ones."""
-    reports = _parse_together(values)
+    joined = b"\n".join(values)
+    reports = _parse_together(values, joined)
     if reports is None and len(values) > 1:
         half = len(values) // 2
         _read_chunk(values[:half], items, occurred_ms)
         _read_chunk(values[half:], items, occurred_ms)
         return
     times = [(r.occurred_at - EPOCH) // MILLISECOND for r in reports or ()]
-    if reports and _are_plain(reports, times):
-        items += [read_report(v) if _has_rare(r) else r for v, r in zip(values, reports, strict=True)]
-        occurred_ms += [
-            t if i.__class__ is Report else 0 for i, t in zip(items[-len(times) :], times, strict=True)
-        ]
-    else:
+    if not reports or not _are_plain(reports, times):
         found = [read_report(value) for value in values]
-        items += found
-        occurred_ms += [to_ms(i.occurred_at) if i.__class__ is Report else 0 for i in found]
+    elif _are_usual(joined, reports):
+        items += reports
+        occurred_ms += times
+        return
+    else:
+        found = [_closer(r, v) for r, v in zip(reports, values, strict=True)]
+    items += found
+    occurred_ms += [to_ms(i.occurred_at) if i.__class__ is Report else 0 for i in found]
 
 
-def _parse_together(values: list[bytes]) -> list[Report] | None:
+def _parse_together(values: list[bytes], joined: bytes) -> list[Report] | None:
     """All reports in one parse, or None if any value is none.
 
     Joining by newline is safe under two guards: each value starts with '{' and ends with '}', and there are
@@ -89,16 +98,16 @@ def _parse_together(values: list[bytes]) -> list[Report] | None:
     if max(map(len, values)) > RECORD_BYTES_MAX or any(v[:1] != b"{" or v[-1:] != b"}" for v in values):
         return None
     try:
-        reports = _decoder.decode_lines(b"\n".join(values))
+        reports = _decoder.decode_lines(joined)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return reports if len(reports) == len(values) else None
 
 
 def _are_plain(reports: list[Report], times_ms: list[int]) -> bool:
-    """Whether nothing is wrong with any of the fields that most reports carry."""
+    """Whether nothing is wrong with any of the texts that most reports carry."""
     names = [
-        f"{r.report_id} {r.methodology} {'' if r.source_txn is UNSET else r.source_txn}" for r in reports
+        f"{r.report_id}\n{r.methodology}\n{'' if r.source_txn is UNSET else r.source_txn}" for r in reports
     ]
     text = "".join(
         [
@@ -106,29 +115,55 @@ def _are_plain(reports: list[Report], times_ms: list[int]) -> bool:
             for r, name in zip(reports, names, strict=True)
         ]
     )
-    # One line a report: a name with a newline in it could pass for two lines that both look right.
-    if text.count("\n") != len(reports) or _chunk.fullmatch(text) is None:
+    # Three lines a report: a name with a newline in it could pass for two that both look right.
+    if text.count("\n") != 3 * len(reports) or _chunk.fullmatch(text) is None:
         return False
     if any(r.report_id[:8] != _compact_day(ms) for r, ms in zip(reports, times_ms, strict=True)):
         return False
-    return not holds_personal_data(" ".join(names).split())
+    return not may_hold_personal_data("\n".join(names))
 
 
-def _has_rare(r: Report) -> bool:
-    """Whether a report has a text of the rarer fields, which need a closer look."""
-    return (
-        r.scene_id is not UNSET
-        or r.subject_type is not UNSET
-        or r.evidence is not UNSET
+def _are_usual(joined: bytes, reports: list[Report]) -> bool:
+    """Whether no plain report carries anything that needs a closer look."""
+    rare = [
+        r
+        for r in reports
+        if r.evidence is not UNSET
+        or r.scene_id is not UNSET
         or r.evidence_tier is not UNSET
-    )
+        or r.subject_type is not UNSET
+    ]
+    if rare or b"\\" in joined or (b"." in joined and _rounded_up.search(joined)):
+        return False
+    texts = len([r for r in reports if r.source_txn is not UNSET])
+    texts += len([r for r in reports if r.region is not UNSET])
+    names = len([r for r in reports if r.claimed_reduction_g is not UNSET])
+    names += len([r for r in reports if r.other_mechanism is not UNSET])
+    if lasted := [r.ended_at - r.occurred_at for r in reports if r.ended_at is not UNSET]:
+        if min(lasted) < _NO_TIME or max(lasted) > _BEHAVIOUR_MAX:
+            return False
+        texts += len(lasted)
+    quotes = _QUOTES * len(reports) + _QUOTES_OF_TEXT * texts + _QUOTES_OF_NAME * names
+    return joined.count(b'"') == quotes
+
+
+def _has_name_twice(r: Report, value: bytes) -> bool:
+    """Whether the JSON that a report was read from has more quotes than its names and texts, two each: the
+    texts have none in them, as their patterns say, so some name stands there twice."""
+    texts = (r.ended_at is not UNSET) + (r.source_txn is not UNSET) + (r.region is not UNSET)
+    texts += (r.scene_id is not UNSET) + (r.evidence_tier is not UNSET) + (r.subject_type is not UNSET)
+    names = (r.other_mechanism is not UNSET) + (r.claimed_reduction_g is not UNSET)
+    quotes = _QUOTES + _QUOTES_OF_TEXT * texts + _QUOTES_OF_NAME * names
+    if r.evidence is not UNSET:
+        quotes += _QUOTES_OF_NAME + bytes(r.evidence).count(b'"')
+    return value.count(b'"') != quotes
 
 
 _days: dict[int, str] = {}
 
 
 def _compact_day(ms: int) -> str:
-    day = shanghai_day(ms)
+    day = (ms + SHANGHAI_OFFSET_MS) // DAY_MS
     text = _days.get(day)
     if text is None:
         if len(_days) > 1_000:
@@ -144,75 +179,66 @@ def read_report(value: bytes) -> Report | Refusal:
         return Refusal(
             Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}; sha256 {digest}"
         )
-    report, error = None, None
     try:
         report = _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as caught:
-        error = caught
-    if (error or report.evidence is not UNSET) and value.count(b"{") + value.count(b"[") > NESTED_MAX:
-        return Refusal(Verdict.MALFORMED, f"record: at most {NESTED_MAX} objects and arrays")
-    if isinstance(error, msgspec.ValidationError):
-        return _refusal(value, str(error))
-    if isinstance(error, msgspec.DecodeError):
-        return Refusal(Verdict.MALFORMED, f"record: not JSON: {error}")
-    if error:
-        return Refusal(Verdict.MALFORMED, "record: not UTF-8")
-    return _fault(report) or report
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return refusal_of(value, error)
+    return _closer(report, value)
 
 
-def _refusal(value: bytes, message: str) -> Refusal:
-    """Names the verdict of a record that may be JSON, but is no report."""
-    try:
-        envelope = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Refusal(Verdict.MALFORMED, "record: not JSON")
-    if isinstance(envelope, dict):
-        version, kind = envelope.get("version"), envelope.get("kind")
-        if type(version) is int and version != VERSION:
-            return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: must be {VERSION}")
-        if isinstance(kind, str) and kind in FORBIDDEN_KINDS:
-            if holds_personal_data([json_text(value)]):
-                return Refusal(Verdict.PERSONAL_DATA, "record: holds an ID or phone number")
-            return Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {kind}")
-    return Refusal(Verdict.MALFORMED, _without_values(message))
+def _closer(report: Report, value: bytes) -> Report | Refusal:
+    """What a value is that was read as this report."""
+    if report.evidence is not UNSET and (nested := too_nested(value)):
+        return nested
+    if b"\\" in value or (b"." in value and _rounded_up.search(value)):
+        times = _times.decode(value)
+        report.occurred_at = _cut(times.occurred_at)
+        report.ended_at = UNSET if times.ended_at is UNSET else _cut(times.ended_at)
+    fault = _fault(report, value)
+    if fault and fault.verdict is Verdict.MALFORMED:
+        return duplicate_name(members_of(value)) or fault
+    return fault or report
 
 
-def json_text(value: bytes) -> str:
-    """A record's bytes as text to search; digits and quotes stay what they are, whatever the rest is."""
-    return value.decode("latin-1")
+def _cut(instant: str) -> dt.datetime:
+    """The instant without the digits beyond its microseconds, which `to_ms` cuts in turn."""
+    return msgspec.convert(_beyond_microseconds.sub(r"\1", instant), Instant)
 
 
-def _without_values(message: str) -> str:
-    """msgspec's message in our form, field first; no name and no value that the app chose is repeated."""
-    rule, _, path = message.partition(" - at `$")
-    field = path.rstrip("`").lstrip(".") or "record"
-    if rule.startswith("Object contains unknown field"):
-        near = difflib.get_close_matches(rule.split("`")[1], FIELDS, 1, cutoff=0.75)
-        rule = f"unknown field; is {near[0]} meant?" if near else "unknown field"
-    elif rule.startswith("Invalid enum value"):
-        field, rule = ("kind", "no such kind") if field == "kind" else ("activity", "unknown unit")
-    return f"{field}: {rule}"
-
-
-def _fault(report: Report) -> Refusal | None:
-    for name, pattern in _whole.items():
-        text = getattr(report, name)
-        if text is not UNSET and pattern.fullmatch(text) is None:
-            return Refusal(Verdict.MALFORMED, f"{name}: must match {PATTERNS[name]}")
-    if report.report_id[:8] != _compact_day(to_ms(report.occurred_at)):
-        return Refusal(Verdict.MALFORMED, "report_id: must start with the Asia/Shanghai day of occurred_at")
-    evidence = b"" if report.evidence is UNSET else bytes(report.evidence)
+def _fault(r: Report, value: bytes) -> Refusal | None:
+    texts = (r.uid, r.report_id, r.methodology, r.source_txn, r.region, r.scene_id, r.evidence_tier)
+    line = " ".join(["" if text is UNSET else text for text in (*texts, r.subject_type)])
+    if _texts.fullmatch(line) is None:
+        return _pattern_fault(r)
+    if r.report_id[:8] != _compact_day(occurred_ms := to_ms(r.occurred_at)):
+        return malformed(
+            "report_id: must start with the Asia/Shanghai day of occurred_at;"
+            " if the time was wrong, repair it under the same id, else the record needs another id"
+        )
+    if r.ended_at is not UNSET and not 0 <= to_ms(r.ended_at) - occurred_ms <= BEHAVIOUR_MS_MAX:
+        return malformed("ended_at: must be from occurred_at to 24 hours after it")
+    evidence = b"" if r.evidence is UNSET else bytes(r.evidence)
     if len(evidence) > EVIDENCE_BYTES_MAX:
-        return Refusal(Verdict.MALFORMED, f"evidence: at most {EVIDENCE_BYTES_MAX} bytes")
+        return malformed(f"evidence: {RULES['evidence']}")
     if not _is_utf8(evidence):  # msgspec passes over an opaque value without looking into its strings
-        return Refusal(Verdict.MALFORMED, "evidence: not UTF-8")
-    for name in ("report_id", "methodology", "source_txn", "scene_id", "evidence_tier"):
-        text = getattr(report, name)
-        if text is not UNSET and holds_personal_data([text]):
-            return Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
-    if evidence and holds_personal_data([json_text(evidence)]):
-        return Refusal(Verdict.PERSONAL_DATA, "evidence: holds an ID or phone number")
-    return None
+        return malformed("evidence: not UTF-8")
+    if _has_name_twice(r, value):
+        return malformed("record: a name stands twice")
+    # The uid is a pseudonym of hexadecimal digits, the region a division code: neither can be looked into.
+    names = [f"{r.report_id}\n{r.methodology}", *[text for text in texts[3:] if text is not UNSET]]
+    return _personal_fault(r, evidence) if holds_personal_data([*names, values_in(evidence)]) else None
+
+
+def _pattern_fault(r: Report) -> Refusal:
+    texts = {name: getattr(r, name) for name in PATTERNS}
+    wrong = next(n for n, text in texts.items() if text is not UNSET and not _whole[n].fullmatch(text))
+    return malformed(f"{wrong}: {RULES[wrong]}")
+
+
+def _personal_fault(r: Report, evidence: bytes) -> Refusal:
+    texts = {name: getattr(r, name) for name in _SEARCHED} | {"evidence": values_in(evidence)}
+    name = next(n for n, text in texts.items() if text is not UNSET and holds_personal_data([text]))
+    return Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -221,3 +247,8 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def json_text(value: bytes) -> str:
+    """A record's strings and numbers, to search."""
+    return values_in(value)

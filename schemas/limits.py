@@ -23,11 +23,14 @@ OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: 
 # --- one shard's memory in the intake worker ------------------------------------------------------------
 # Batches wait packed, as they came: each source in its own share of this, beyond which it alone waits, and a
 # fetch.
+BATCH_HELD_BYTES = 512  # measured: what a batch takes beside its payload
 BUFFERED_BYTES_MAX = 24 * MIB
 BUFFERED_SOURCE_BYTES_MIN = 256 * KIB  # the share of a source among very many
 FETCH_BYTES_MAX = 1 * MIB  # of one partition
 # Unpacked are the values of the cycle in hand (CYCLE_BYTES_MAX), while it is put together the batches that
-# they come from, and between two cycles what is left of the batches that were begun.
+# they come from (beyond this no further one is unpacked), and between two cycles what is left of the batches
+# that were begun.
+VALUE_HELD_BYTES = 56  # what a value takes beside its bytes
 UNPACKED_BYTES_MAX = 32 * MIB
 UNPACKED_KEPT_BYTES_MAX = 4 * MIB
 
@@ -40,6 +43,7 @@ ROWS_SHARE = 2  # a shard's part of the quota is 1/N of it, times this: people d
 # --- time -----------------------------------------------------------------------------------------------
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # clocks of gates and phones differ by minutes, not by more
 BROKER_AHEAD_MS_MAX = 60 * 60 * 1000  # a broker this far ahead of the worker would move shard time for good
+BEHAVIOUR_MS_MAX = 24 * 60 * 60 * 1000  # from occurred_at to ended_at: a night's charging, a day's steps
 LATE_WINDOW_DAYS = 9  # Beijing's MaaS makes transit records two days late, claimable for seven (2 + 7)
 CLOCK_YEAR_MAX = 9_900  # of a simulated clock: a lot issued then still expires on a date that can be counted
 VALIDITY_YEARS_MAX = 10  # 深圳市碳普惠管理办法 Art. 22

@@ -1,7 +1,8 @@
 """What an app sends: the envelope and the report 减排量报告, one JSON object per Kafka record.
 
 The app is known from the topic, which only its own principal may write, never from the payload.
-All amounts are integers in base units; a float, an unknown field or a missing one makes the record malformed.
+All amounts are integers in base units; a float, an unknown field, a missing one or one that stands twice
+makes the record malformed.
 """
 
 import datetime as dt
@@ -30,8 +31,11 @@ PATTERNS: dict[str, str] = {
     "evidence_tier": NAME,
     "subject_type": r"(?:person|household|micro_enterprise)",
 }
-Instant = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339 with offset")]
-Amount = Annotated[int, Meta(ge=0, le=10**12)]
+Instant = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339 with seconds and offset")]
+_End = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339; from occurred_at to 24 hours after it")]
+# Below 13000000000, the first mobile number: so no whole number that is kept can be one.
+AMOUNT_MAX = 10**10
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
 Unit = Literal["distance_m", "energy_wh", "mass_g", "steps", "items"]
 UNITS: tuple[str, ...] = get_args(Unit)
 
@@ -68,7 +72,7 @@ class Report(Struct, forbid_unknown_fields=True, gc=False):
             extra_json_schema={"propertyNames": {"enum": list(UNITS)}},
         ),
     ]
-    ended_at: Instant | UnsetType = UNSET
+    ended_at: _End | UnsetType = UNSET
     source_txn: _field("source_txn", "the operator's own transaction, such as a gate's") | UnsetType = UNSET
     scene_id: _field("scene_id", "id of a 碳普惠场景") | UnsetType = UNSET
     region: _field("region", "administrative division code", 6) | UnsetType = UNSET

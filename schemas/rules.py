@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.limits import VALIDITY_YEARS_MAX
-from schemas.report import UNITS, date_of_day, day_of_date
+from schemas.report import AMOUNT_MAX, UNITS, date_of_day, day_of_date
 
 PACKAGED = Path(__file__).parent / "rules_data"
 _Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,32}\Z")]
@@ -41,7 +41,7 @@ class Methodology(Struct, frozen=True, forbid_unknown_fields=True):
     unit: str
     factor_mg_per_unit: _Decimal
     activity_min: Annotated[int, Meta(ge=0)]
-    activity_max: Annotated[int, Meta(ge=0, le=10**12)]
+    activity_max: Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
     claim_key: list[str]
     in_force_to: dt.date = _FAR_FUTURE
     region_prefix: Annotated[str, Meta(pattern=r"^[0-9]{0,6}\Z")] = ""

@@ -63,7 +63,9 @@ _NEW_ID = "do not repeat; a corrected report needs a new id"
 TABLE: dict[Verdict, Meaning] = {
     Verdict.TOO_LARGE: Meaning("the record is larger than 16 KiB", _REPAIR, dead_letter=True),
     Verdict.MALFORMED: Meaning(
-        "not a record of the schema; detail names field and rule", _REPAIR, dead_letter=True
+        "not a record of the schema; detail names field and rule",
+        "repair the record and send it again, under the same id unless the id is what is wrong",
+        dead_letter=True,
     ),
     Verdict.UNSUPPORTED_VERSION: Meaning("the envelope's version is not 1", _REPAIR, dead_letter=True),
     Verdict.PERSONAL_DATA: Meaning(
@@ -84,7 +86,10 @@ TABLE: dict[Verdict, Meaning] = {
     Verdict.APP_NOT_ACTIVE: Meaning(
         "the app is not registered or not active now", "ask the platform; then send again, same id"
     ),
-    Verdict.DUPLICATE: Meaning("this report_id was answered before", "nothing: the first answer stands"),
+    Verdict.DUPLICATE: Meaning(
+        "this report_id was answered before",
+        "nothing: the first answer stands; a record that was changed needs a new id",
+    ),
     Verdict.OCCURRED_IN_FUTURE: Meaning(
         "occurred_at is more than 5 minutes ahead of the platform's time",
         "repair the clock; send again, same id",

@@ -7,18 +7,19 @@ d:{p}:<day>:<b>     set of 64-bit dedupe members of generation <day>, bucket b (
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import hiredis
 import msgspec
 import redis.asyncio as aioredis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from schemas.state import ZERO_HASH, Change, Head, Person, decode_person, encode_person
 from sinks.ports import Doubt, Snapshot
+from sinks.redis_errors import told_as_doubt
+from sinks.redis_server import Ask, parse_info, rewrite_before_first_write
 
 # 16.4 million reports a day over 64 shards leave 512,000 members in a generation of a shard: 8,000 in a
 # bucket, just below the size (set-max-intset-entries 8192) at which Redis gives up the compact form.
@@ -37,8 +38,19 @@ _decode_head = msgspec.msgpack.Decoder(Head).decode
 def connect(url: str) -> aioredis.Redis:
     """A client that never repeats a command by itself: a missing reply is settled by reading the head."""
     return aioredis.Redis.from_url(
-        url, socket_timeout=30, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0), max_connections=256
+        url,
+        socket_timeout=30,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=256,
+        driver_info=None,  # CLIENT SETINFO is none of a worker's rights
+        redis_connect_func=_on_connect,
     )
+
+
+async def _on_connect(connection: AbstractConnection) -> None:
+    connection.may_write = False  # another server process may answer than the one before
+    await connection.on_connect()
 
 
 class RedisStore:
@@ -46,10 +58,14 @@ class RedisStore:
 
     def __init__(self, client: aioredis.Redis) -> None:
         self._redis = client
-        self._drop = client.register_script(_DROP)
+
+    async def info(self) -> dict[str, str]:
+        """What the server says of itself."""
+        [text] = await self._execute([("INFO",)])
+        return parse_info(text)
 
     async def load_head(self, shard: int) -> Head | None:
-        with _doubt():
+        with told_as_doubt():
             torn, head = await self._redis.hmget(_head_key(shard), "torn", "head")
         return _decode_head(head) if head and not torn else None
 
@@ -90,20 +106,24 @@ class RedisStore:
             for bucket, mine in _bucketed(members):
                 args += (_dedupe_key(shard, day, bucket), len(mine), *mine)
         # EVAL, not EVALSHA: 1.5 KiB more a cycle, and no other path when Redis has forgotten its scripts.
-        [moved] = await self._execute([("EVAL", _COMMIT, 1, _head_key(shard), *args)])
+        [moved] = await self._execute([("EVAL", _COMMIT, 1, _head_key(shard), *args)], writes=True)
         if moved != 1:
             raise Doubt("torn" if moved == -1 else "Redis has another head")
 
-    async def _execute(self, commands: list[tuple]) -> list:
+    async def _execute(self, commands: list[tuple], writes: bool = False) -> list:
         """Sends commands in one write, packed by hiredis: redis-py's own packing costs 0.6 us an argument.
 
-        A command that Redis refuses is an error; a connection that fails is a `Doubt`, and is closed.
+        A command that Redis refuses is a `Doubt` if that passes, else an error; a connection that fails is a
+        `Doubt`. In each case it is closed: the next one asks again who the primary is.
         """
         packed = [hiredis.pack_command(command) for command in commands]
         pool = self._redis.connection_pool
-        with _doubt():
+        with told_as_doubt():
             connection = await pool.get_connection()
             try:
+                if writes and not connection.may_write:
+                    await rewrite_before_first_write(_asking(connection))
+                    connection.may_write = True
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await connection.read_response() for _ in commands]
             except BaseException:
@@ -116,19 +136,19 @@ class RedisStore:
     async def reset(self, shard: int) -> None:
         """Deletes under a token, batch by batch; of two workers at once only the later one deletes."""
         head, token = _head_key(shard), secrets.token_hex(8)
-        with _doubt():
-            await self._redis.hset(head, mapping={"torn": token})
-            batch: list[bytes] = []
+        await self._execute([("HSET", head, "torn", token)], writes=True)
+        batch: list[bytes] = []
+        with told_as_doubt():
             for kind in ("p", "d"):
                 async for key in self._redis.scan_iter(match=f"{kind}:{{{shard}}}:*", count=_DROP_BATCH):
                     batch.append(key)
                     if len(batch) >= _DROP_BATCH:
                         await self._drop_under(token, head, batch)
                         batch = []
-            await self._drop_under(token, head, [*batch, head.encode()])
+        await self._drop_under(token, head, [*batch, head.encode()])
 
     async def _drop_under(self, token: str, head: str, keys: list[bytes]) -> None:
-        if await self._drop(keys=[head], args=[token, *keys]) != 1:
+        if await self._execute([("EVAL", _DROP, 1, head, token, *keys)], writes=True) != [1]:
             raise Doubt("another worker rebuilds this shard")
 
     async def persons(self, shard: int) -> dict[str, Person]:
@@ -148,17 +168,12 @@ class RedisStore:
         await self._redis.aclose()
 
 
-class _doubt:
-    """Turns replies that never came, and passing troubles, into `Doubt`; any other error stays one."""
+def _asking(connection: AbstractConnection) -> Ask:
+    async def ask(*command: str) -> Any:
+        await connection.send_command(*command, check_health=False)
+        return await connection.read_response()
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
-            raise Doubt(f"Redis: {error}") from error
-        if isinstance(error, ResponseError) and str(error).startswith(("LOADING", "OOM", "BUSY", "READONLY")):
-            raise Doubt(f"Redis: {error}") from error
+    return ask
 
 
 def _head_key(shard: int) -> str:

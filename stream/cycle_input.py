@@ -3,18 +3,24 @@
 Pure: no I/O, no clock.
 
 **Fair time** orders the records of a shard. It is a record's broker time, as long as its source sends no more
-than R records a second (`fair_rows_s`, and a second's worth at once); what goes beyond is put off, as if it
-had come at R records a second. So sources below R are decided in the order of the broker's timestamps, also
-after an outage of any length, and a flood waits behind everybody but itself. What a source was given while
-nobody else waited is not held against it. Equal times: `commands` first, then by topic and offset.
+than R records a second (`fair_rows_s`, and a second's worth at once); what goes beyond is put off to the
+seconds that follow, R records to each. So sources below R are decided in the order of the broker's
+timestamps, also after an outage of any length, and a flood waits behind everybody but itself. What a source
+was given while nobody else waited is not held against it. Equal times: `commands` first, then by topic and
+offset. What the platform itself says is never put off.
 
 In the arithmetic of a leaky bucket: a source has *paid* up to some instant. A record begins at the later of
-its broker time and that instant, pays 1/R s from there, and its fair time is its beginning less the burst,
-but never before its broker time. All in microseconds; a batch has one broker time, so nothing is unpacked for
-it.
+its broker time and that instant, and pays 1/R s from there. Its fair time is its beginning less the burst,
+cut to the whole second, but never before its broker time. (Whole seconds, so that a large batch is unpacked
+once for R rows, and not once for each, when the excess of several sources is merged.) All in microseconds; a
+batch has one broker time, so nothing is unpacked for it.
 
-**No record overtakes one that is known to exist.** Where a source is not fetched up to its known end, only
-records up to the least fair time that its next one can have are taken. So the order does not depend on which
+While a record waits, each other source has at most R * (lag + 2 s) + 1 rows decided before it; `lag` is how
+much later its fair time is than the beginning of the first of these rows: what is older goes first, at R rows
+a second.
+
+**No record overtakes one that is known to exist.** Where a source is not fetched up to its known end, nothing
+is taken that would come after the earliest that its next record can be. So the order does not depend on which
 fetch came first.
 
 A cycle ends at the limits of rows and bytes, before the first record of another Asia/Shanghai day (one cycle
@@ -34,6 +40,7 @@ from schemas.limits import (
     CYCLE_BYTES_MAX,
     CYCLE_ROWS_MAX,
     UNPACKED_BYTES_MAX,
+    UNPACKED_KEPT_BYTES_MAX,
 )
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Head, Source
@@ -70,11 +77,14 @@ class Buffer:
         ends: dict[str, int] | None = None,
     ) -> None:
         self.shard = shard
-        step_us = -(-1_000_000 // fair_rows_s)
+        step_us = max(1, 1_000_000 // fair_rows_s)  # rounded down: R rows a second are not beyond R
         # `commands` first, then by name: the order of equal times.
         names = sorted(sources, key=lambda topic: (topic != COMMANDS, topic))
         self._pending = {
-            topic: Pending(topic, sources[topic], step_us, (ends or {}).get(topic, 0)) for topic in names
+            topic: Pending(
+                topic, sources[topic], 0 if topic == COMMANDS else step_us, (ends or {}).get(topic, 0)
+            )
+            for topic in names
         }
         self._share_bytes = max(BUFFERED_SOURCE_BYTES_MIN, BUFFERED_BYTES_MAX // max(1, len(names)))
 
@@ -133,10 +143,13 @@ class Buffer:
 
         `today`: the Asia/Shanghai day of the worker's clock, for the quotas of rows.
         """
-        waiting = [p for p in self._pending.values() if p.batches and not p.used_up(today)]
-        behind = [p for p in self._pending.values() if p.is_behind() and not p.used_up(today)]
-        ready_us = min((p.earliest_us() for p in behind), default=None)
-        rows = _gather(waiting, _order(waiting, ready_us))
+        sources = list(self._pending.values())
+        for p in sources:
+            p.begin_day(today)
+        open_now = [(s, p) for s, p in enumerate(sources) if not p.used_up(today)]
+        ready = min(((p.earliest_us(), s) for s, p in open_now if p.is_behind()), default=_NEVER)
+        waiting = {s: p for s, p in open_now if p.batches}
+        rows = _gather(waiting, _order(waiting, ready))
         if not rows.offset:
             return None
         times = np.array(rows.broker_ms, np.int64) + head.clock_offset_ms
@@ -145,24 +158,27 @@ class Buffer:
         size = int(np.searchsorted(days, days[0], side="right"))
         rows = _Rows(*[column[:size] for column in rows])
         times_ms = times[:size].tolist()
-        return self._remove(waiting, rows, times_ms, head, today)
+        return self._remove(waiting, rows, times_ms, times_ms[-1] - head.clock_offset_ms, today)
 
     def _remove(
-        self, waiting: list[Pending], rows: "_Rows", times_ms: list[int], head: Head, today: int
+        self, waiting: dict[int, Pending], rows: "_Rows", times_ms: list[int], broker_ms: int, today: int
     ) -> Cycle:
-        """The cycle of `rows`, which leave the buffer."""
+        """The cycle of `rows`, which leave the buffer; `broker_ms`: the shard's time as the broker has it."""
         nexts = dict(zip(rows.source, [last + 1 for last in rows.last_offset], strict=True))
-        firsts = {s: waiting[s].first for s in nexts}
+        before = {s: (waiting[s].first, waiting[s].paid_us) for s in sorted(nexts)}
         for s, following in nexts.items():
-            waiting[s].remove(following, today)
-        if sum(1 for p in self._pending.values() if p.batches and not p.used_up(today)) <= 1:
-            # Nobody else waits: what went at once is not held against anybody.
-            for s in nexts:
-                waiting[s].paid_us = min(waiting[s].paid_us, (times_ms[-1] - head.clock_offset_ms) * 1_000)
-        index = {s: i for i, s in enumerate(sorted(nexts))}
+            waiting[s].remove(following)
+        left = [p for p in self._pending.values() if p.waits(today)]
+        for s, (_, paid_us) in before.items():
+            if left in ([], [waiting[s]]):  # nobody else waits: it owes what it owed before, and no more
+                waiting[s].paid_us = min(waiting[s].paid_us, max(paid_us, broker_ms * 1_000))
+        kept_bytes = UNPACKED_KEPT_BYTES_MAX
+        for p in self._pending.values():
+            kept_bytes -= p.let_go(kept_bytes)
+        index = {s: i for i, s in enumerate(before)}
         return Cycle(
             self.shard,
-            [waiting[s].span(firsts[s]) for s in sorted(nexts)],
+            [waiting[s].span(first) for s, (first, _) in before.items()],
             [index[s] for s in rows.source],
             rows.offset,
             rows.last_offset,
@@ -173,7 +189,7 @@ class Buffer:
 
 
 class _Rows(NamedTuple):
-    """Rows of a cycle in the making; `source`: index into the waiting sources."""
+    """Rows of a cycle in the making; `source`: the source's rank."""
 
     source: list[int]
     offset: list[int]
@@ -182,19 +198,26 @@ class _Rows(NamedTuple):
     value: list[bytes | Unreadable]
 
 
-def _order(waiting: list[Pending], ready_us: int | None) -> list[tuple[int, int, int, int]]:
-    """The next rows by fair time, at most a cycle's, as runs (source, batch, row of the batch, rows)."""
-    if not waiting:
+_NEVER = (np.iinfo(np.int64).max, 0)
+
+
+def _order(waiting: dict[int, Pending], ready: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """The next rows by fair time, at most a cycle's, as runs (source, batch, row of the batch, rows).
+
+    `ready`: the earliest fair time, and the rank of its source, that a record not fetched yet can have.
+    """
+    of_each, counts = [], []
+    for s, p in waiting.items():
+        times_us, batch, row = p.rows()
+        count = np.searchsorted(times_us, ready[0], side="right" if s <= ready[1] else "left")
+        of_each.append((times_us[:count], batch[:count], row[:count]))
+        counts.append(count)
+    if not sum(counts):
         return []
-    of_each = [p.rows() for p in waiting]
     times_us, batch, row = (np.concatenate(column) for column in zip(*of_each, strict=True))
-    source = np.repeat(np.arange(len(waiting)), [len(times) for times, _, _ in of_each])
-    order = np.argsort(times_us, kind="stable")  # equal times: in the order of sources, then of offsets
-    if ready_us is not None:
-        order = order[: np.searchsorted(times_us[order], ready_us, side="right")]
-    order = order[:CYCLE_ROWS_MAX]
-    if not order.size:
-        return []
+    source = np.repeat(list(waiting), counts)
+    # Equal times: in the order of sources, then of offsets.
+    order = np.argsort(times_us, kind="stable")[:CYCLE_ROWS_MAX]
     source, batch, row = source[order], batch[order], row[order]
     breaks = np.flatnonzero((np.diff(source) != 0) | (np.diff(batch) != 0)) + 1
     edges = [0, *breaks.tolist(), len(order)]
@@ -205,7 +228,7 @@ def _order(waiting: list[Pending], ready_us: int | None) -> list[tuple[int, int,
     )
 
 
-def _gather(waiting: list[Pending], runs: list[tuple[int, int, int, int]]) -> _Rows:
+def _gather(waiting: dict[int, Pending], runs: list[tuple[int, int, int, int]]) -> _Rows:
     """Unpacks the runs in order, up to the limits of bytes, and up to the first command."""
     rows = _Rows([], [], [], [], [])
     size = unpacked = 0
@@ -215,15 +238,17 @@ def _gather(waiting: list[Pending], runs: list[tuple[int, int, int, int]]) -> _R
         if (s, b) in gone:
             continue
         if not pending.is_unpacked(b):
+            if unpacked >= UNPACKED_BYTES_MAX:
+                break
             unpacked += pending.unpack(b)
         batch, values = pending.batches[b], pending.values(b)
         if isinstance(values, Unreadable):
             gone.add((s, b))
-            offsets, lasts, taken = [max(batch.base, pending.first)], [batch.next - 1], [values]
+            wanted = taken = [values]
+            offsets, lasts = [max(batch.base, pending.first)], [batch.next - 1]
         else:
-            taken = values[at : at + (1 if pending.topic == COMMANDS else count)]
-            if size + sum(map(len, taken)) > CYCLE_BYTES_MAX:
-                taken = taken[: max(_fitting(taken, CYCLE_BYTES_MAX - size), 0 if rows.offset else 1)]
+            wanted = values[at : at + (1 if pending.topic == COMMANDS else count)]
+            taken = wanted[: _fitting(wanted, CYCLE_BYTES_MAX - size) or (0 if rows.offset else 1)]
             size += sum(map(len, taken))
             offsets = lasts = range(batch.base + at, batch.base + at + len(taken))
         rows.source.extend([s] * len(taken))
@@ -231,9 +256,7 @@ def _gather(waiting: list[Pending], runs: list[tuple[int, int, int, int]]) -> _R
         rows.last_offset.extend(lasts)
         rows.broker_ms.extend([pending.broker_ms(b)] * len(taken))
         rows.value.extend(taken)
-        if pending.topic == COMMANDS or size >= CYCLE_BYTES_MAX or unpacked >= UNPACKED_BYTES_MAX:
-            break
-        if len(taken) < count and not isinstance(values, Unreadable):
+        if pending.topic == COMMANDS or size >= CYCLE_BYTES_MAX or len(taken) < len(wanted):
             break
     return rows
 

@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from schemas.topics import topic_specs
+from stream import redis_health
 from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
@@ -57,7 +58,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("disk", lambda: _disk(home)),
         ("java", _java if local else _not_embedded),
         ("kafka jars", (lambda: _jars(home)) if local else _not_embedded),
-        ("redis-server", (lambda: str(redis.executable())) if local else _not_embedded),
+        ("valkey-server", (lambda: str(redis.executable())) if local else _not_embedded),
         ("ports", (lambda: _ports(home)) if local else _not_embedded),
         ("keeper", (lambda: _keeper(home)) if local else _not_embedded),
         ("kafka", lambda: _kafka(settings)),
@@ -146,7 +147,7 @@ def _ports(home: Path) -> str:
     stack = stack_file.read(home)
     if stack is None:
         raise Skipped("chosen by the first `points up`")
-    running = {kafka.NAME: kafka.find(home), redis.NAME: redis.find(home)}
+    running = {kafka.NAME: kafka.find(home)}
     foreign = [
         f"{name} {stack.ports[name]}"
         for name, process in running.items()
@@ -224,28 +225,16 @@ def _redis(settings: Settings | None) -> str:
         raise Skipped(NO_STACK)
     address = settings.public()["redis_url"]
     try:
-        with Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S) as client:
-            facts = {**client.info("server"), **client.info("memory"), **client.info("persistence")}
+        with Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S, driver_info=None) as client:
+            info = {name: str(value) for name, value in client.info().items()}
     except RedisError as error:
-        remedy = "run `points up`." if settings.embedded else "check address and password."
+        remedy = "run `points up`." if settings.embedded else "check address, password and rights."
         raise OperatorError(f"{address} does not answer: {error}.", remedy) from error
-    if faults := list(_redis_faults(facts)):
+    if faults := list(redis_health.faults(info)):
         raise OperatorError(
-            f"{address}: " + "; ".join(faults) + ".", "correct its configuration and restart it."
+            f"{address}: " + "; ".join(faults) + ".", "correct it; see docs/runbook.md, Real services."
         )
-    return f"{address}, version {facts['redis_version']}, noeviction, append-only file"
-
-
-def _redis_faults(facts: Mapping[str, Any]) -> Iterator[str]:
-    version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
-    if version < redis.VERSION_MIN:
-        yield f"version {facts['redis_version']} is older than 6.2"
-    if facts["maxmemory_policy"] != "noeviction":
-        yield f"maxmemory-policy is {facts['maxmemory_policy']}, so balances may vanish; noeviction is needed"
-    if not facts["aof_enabled"]:
-        yield "appendonly is off, so every restart rebuilds all balances from the ledger"
-    elif facts["aof_last_write_status"] != "ok":
-        yield "the append-only file cannot be written"
+    return f"{address}, {redis_health.notes(info)}"
 
 
 def _clickhouse(settings: Settings | None) -> str:

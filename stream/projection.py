@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sinks.ports import Doubt
+from sinks.redis_errors import Forbidden
 from sinks.redis_store import RedisStore, connect
 from stream.errors import OperatorError
 from stream.settings import Settings
@@ -19,5 +20,9 @@ async def open_projection(settings: Settings) -> AsyncIterator[RedisStore]:
         raise OperatorError(
             f"{doubt}.", "see `points status`; `points up` starts what does not run."
         ) from doubt
+    except Forbidden as refusal:
+        raise OperatorError(
+            f"Redis does not let its user read: {refusal}.", "see docs/runbook.md, rights in Redis."
+        ) from refusal
     finally:
         await store.close()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -183,7 +183,7 @@ def from_stack(stack: stack_file.StackFile, home: Path, env: Mapping[str, str]) 
         kafka_sasl_mechanism="SCRAM-SHA-256",
         kafka_ca_file=None,
         credentials={**stack.kafka_passwords, **_passwords(env)},
-        redis_url=f"redis://:{quote(stack.redis_password)}@127.0.0.1:{stack.ports['redis']}/0",
+        redis_url=stack_file.redis_url(home, stack, stack_file.REDIS_WORKER, stack.redis_password),
         clickhouse_dsn=f"chdb://{home}/clickhouse",
         query_url=f"http://127.0.0.1:{stack.ports['query']}",
         query_token=stack.query_token,

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
+from stream import redis_health
 from stream import settings as settings_module
 from stream.embedded import kafka_config
+from stream.embedded.redis import WORKER_COMMANDS, WORKER_KEYS
 from stream.platform.setup import PRINCIPALS
+from tests.redis.servers import server
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -152,6 +155,17 @@ def test_kafka_lets_nobody_in_without_log_in_and_right() -> None:
 def test_redis_keeps_everything() -> None:
     lines = COMPOSE["configs"]["redis"]["content"].splitlines()
     assert {"appendonly yes", "maxmemory-policy noeviction", "set-max-intset-entries 8192"} <= set(lines)
+
+
+def test_redis_starts_with_its_configuration_and_its_worker_has_the_rights_of_the_embedded_one() -> None:
+    content = interpolated(COMPOSE["configs"]["redis"]["content"])
+    with server("valkey", "port 0\nunixsocket redis.sock\n" + content, "admin:4@") as made:
+        users = {user.split()[1]: user for user in made.admin.acl_list()}
+        rights = [*(f"+{command}" for command in WORKER_COMMANDS), *(f"~{keys}" for keys in WORKER_KEYS)]
+        granted = [word for word in users["worker"].split() if word[0] in "+~"]
+        assert sorted(granted) == sorted(rights)
+        assert " off " in users["default"]
+        assert list(redis_health.faults({k: str(v) for k, v in made.admin.info().items()})) == []
 
 
 def test_a_filled_in_env_file_cannot_be_committed() -> None:

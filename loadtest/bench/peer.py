@@ -20,7 +20,8 @@ from faust.types.auth import SASLMechanism
 
 from schemas.codec import read_report
 from schemas.report import Report
-from stream.settings import load
+from stream.embedded import stack_file
+from stream.settings import Settings, load
 
 PRINCIPAL = TOPIC = GROUP = "bench-peer"
 BALANCES = "bench-peer:balances"
@@ -29,6 +30,12 @@ _FACTORS_PER_10 = {"SZ-METRO": 468, "SZ-BUS-BEV": 269}  # mg a metre; 1 mg is 1/
 _TAKE = """
 if redis.call('SET', KEYS[1], 1, 'NX') then redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[2]) end
 """
+
+
+def redis_url(settings: Settings) -> str:
+    """Where its own user reaches the stack's Redis."""
+    stack = stack_file.read(settings.home)
+    return stack_file.redis_url(settings.home, stack, PRINCIPAL, settings.password(PRINCIPAL))
 
 
 def peer_app(records: int) -> faust.App:
@@ -51,7 +58,7 @@ def peer_app(records: int) -> faust.App:
         topic_partitions=settings.shards,
         web_enabled=False,
     )
-    take = aioredis.Redis.from_url(settings.redis_url).register_script(_TAKE)
+    take = aioredis.Redis.from_url(redis_url(settings)).register_script(_TAKE)
     done = 0
     began_s = began_cpu_s = 0.0
 

@@ -10,11 +10,12 @@ from confluent_kafka.admin import (
     NewTopic,
 )
 
-from loadtest.bench.peer import BALANCES, GROUP, PRINCIPAL, TOPIC
+from loadtest.bench.peer import BALANCES, GROUP, PRINCIPAL, TOPIC, redis_url
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import APPS, Load
-from stream.embedded.stack_file import new_secret
+from stream.embedded import stack_file
+from stream.embedded.stack_file import REDIS_ADMIN, new_secret
 from stream.platform import kafka_admin
 from stream.platform.kafka_admin import GROUP as GROUP_KIND
 from stream.platform.kafka_admin import LITERAL, READ, REQUEST_TIMEOUT_S, Grant
@@ -40,7 +41,8 @@ def run_peer(settings: Settings, workers: Workers, load: Load, on_sent: Callable
     variable = PASSWORD_PREFIX + PRINCIPAL.upper().replace("-", "_")
     workers.start("peer", "loadtest.bench.peer", str(len(load)), **{variable: password})
     said = json.loads(workers.last_words("peer", TIMEOUT_S))
-    return PeerRun(said["seconds"], said["cpu_s"], _differences(settings, load))
+    differences = _differences(settings.with_password(PRINCIPAL, password), load)
+    return PeerRun(said["seconds"], said["cpu_s"], differences)
 
 
 def _set_up(settings: Settings, password: str) -> None:
@@ -53,10 +55,20 @@ def _set_up(settings: Settings, password: str) -> None:
     )
     for future in answers.values():
         future.result()
+    stack = stack_file.read(settings.home)
+    url = stack_file.redis_url(settings.home, stack, REDIS_ADMIN, stack.redis_admin_password)
+    with redis.Redis.from_url(url) as client:
+        client.acl_setuser(
+            PRINCIPAL,
+            enabled=True,
+            passwords=[f"+{password}"],
+            keys=[f"{PRINCIPAL}:*"],
+            commands=["+set", "+hincrby", "+hgetall", "+evalsha", "+script|load"],
+        )
 
 
 def _differences(settings: Settings, load: Load) -> list[str]:
-    with redis.Redis.from_url(settings.redis_url, socket_timeout=30) as client:
+    with redis.Redis.from_url(redis_url(settings), socket_timeout=30) as client:
         balances = {uid.decode(): int(milli) for uid, milli in client.hgetall(BALANCES).items()}
     expected = load.totals().balances_milli
     if balances == expected:

@@ -94,8 +94,7 @@ def this_machine() -> Machine:
         round(psutil.virtual_memory().total / 2**30, 1),
         round(os.getloadavg()[0], 2),
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        {name: version(name) for name in PACKAGES}
-        | {"kafka": _kafka_version(), "redis-server": _redis_version()},
+        {name: version(name) for name in PACKAGES} | {"kafka": _kafka_version(), "valkey": _redis_version()},
     )
 
 

@@ -44,7 +44,8 @@ class Case(NamedTuple):
     def moved(self, at: dt.datetime, kind: str) -> dict:
         """The report as if the behaviour had been at another time, under an id of that day."""
         at = at.replace(microsecond=0)
-        return self.report(occurred_at=at.isoformat(), report_id=report_id(at, self.behaviour.tap, kind))
+        fields = self.report(occurred_at=at.isoformat(), report_id=report_id(at, self.behaviour.tap, kind))
+        return fields | ({"ended_at": at.isoformat()} if "ended_at" in fields else {})
 
 
 class Fault(NamedTuple):
@@ -71,6 +72,15 @@ def _wrong_day(case: Case) -> bytes:
     return encode(case.report(report_id=report_id(day_before, case.behaviour.tap)))
 
 
+def _distance_twice(case: Case) -> bytes:
+    return encode(case.report()).replace(b'{"distance_m":', b'{"distance_m":1,"distance_m":')
+
+
+def _ended_before(case: Case) -> bytes:
+    at = replayed(case.behaviour.tap.at, case.saturday) - dt.timedelta(seconds=1)
+    return encode(case.report(ended_at=at.isoformat()))
+
+
 def _too_late(case: Case) -> bytes:
     first_day_out = case.clock.date() - dt.timedelta(days=LATE_WINDOW_DAYS + 1)
     at = dt.datetime.combine(first_day_out, case.behaviour.tap.at.time(), case.clock.tzinfo)
@@ -89,10 +99,13 @@ BEFORE: dict[str, Fault] = {
     "unknown_field": Fault(80, lambda c: encode(c.report(points=1_000))),
     "missing_field": Fault(80, lambda c: encode(c.report(occurred_at=None))),
     "wrong_day": Fault(80, _wrong_day),
+    "distance_twice": Fault(40, _distance_twice),
+    "ended_before": Fault(40, _ended_before),
     "other_version": Fault(60, lambda c: encode(c.report(version=2))),
     "too_large": Fault(10, lambda c: encode(c.report(evidence={"photo": "0" * RECORD_BYTES_MAX}))),
     "id_number": Fault(40, lambda c: encode(c.report(evidence={"holder": _ID_NUMBER}))),
     "phone_number": Fault(40, lambda c: encode(c.report(source_txn=_PHONE))),
+    "phone_in_id": Fault(40, lambda c: encode(c.report(report_id=f"{c.new_id('')[:9]}138-0013-8000"))),
     "forbidden_kind": Fault(60, lambda c: encode(c.report(kind="transfer"))),
     "misrouted": Fault(150, lambda c: encode(c.report())),
     "in_future": Fault(80, _in_future),

@@ -130,9 +130,9 @@ def _snappy(data: memoryview, out: _Output) -> None:
     if len(data) < _XERIAL_HEADER_BYTES or data[:8] != _XERIAL:
         _snappy_block(data, out)
         return
-    at, end = 0, len(data)
+    at, end = _XERIAL_HEADER_BYTES, len(data)
     while end - at >= 4:  # up to three bytes at the end are ignored
-        if data[at : at + 4] == _XERIAL[:4]:  # a header: this stream's, or of another that was put behind it
+        if data[at : at + 4] == _XERIAL[:4]:  # another stream's header; only of such a one the version counts
             header = data[at : at + _XERIAL_HEADER_BYTES]
             if len(header) < _XERIAL_HEADER_BYTES:
                 _fail(CUT_OFF)

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.topics import outcomes_topic
 from sinks.app_client.standing import decode_outcome
-from stream.commands.send import CHECK_LOGIN
+from stream.commands.app_login import CHECK_LOGIN, check_login
 from stream.errors import OperatorError
 from stream.platform.onboarding import app_principal
 from stream.settings import Settings, load
@@ -28,7 +28,9 @@ HEADING = f"{'time':8}  {'verdict':24} {'points':>10} {'balance':>12}  {'expires
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as the app gets it.")
 def outcomes(app: str, follow: bool, last: int | None, as_json: bool) -> None:
     """Show the outcomes of APP's records of the last 30 days, each once."""
-    consumer = connect(load(), app)
+    settings = load()
+    check_login(settings, app)
+    consumer = connect(settings, app)
     seen: dict[tuple[int, int, int], None] = {}
     if not as_json:
         click.echo(HEADING)

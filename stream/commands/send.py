@@ -2,38 +2,55 @@
 
 import itertools
 import json
+import re
+import shlex
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
+from codecs import BOM_UTF8
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
-from schemas.verdicts import TABLE
-from sinks.app_client import Answer, AppClient, OutboxFullError, Refused, Standing
+from sinks.app_client import AppClient, OutboxFullError, Refused
 from sinks.app_client.records import check_record
+from stream.commands.app_login import CHECK_LOGIN, check_login
+from stream.commands.tally import ID_TAKEN, REPEATED_LINE, Tally, show
 from stream.errors import OperatorError
 from stream.platform.onboarding import app_principal
 from stream.settings import Settings, load
 
+
+class Shape(NamedTuple):
+    """What a file may be instead of reports, by how it begins, and the command that makes reports of it."""
+
+    begins: re.Pattern[bytes]
+    what: str
+    command: str = ""
+
+
+_EACH = "import json, sys; [print(json.dumps(report)) for report in json.load(sys.stdin)]"
+SHAPES = (
+    Shape(re.compile(rb"\s*\Z"), "empty"),
+    Shape(re.compile(rb"\xff\xfe|\xfe\xff"), "UTF-16", "iconv -f UTF-16 -t UTF-8 {name}"),
+    Shape(re.compile(rb".\0", re.S), "UTF-16", "iconv -f UTF-16LE -t UTF-8 {name}"),
+    Shape(re.compile(rb"\0.", re.S), "UTF-16", "iconv -f UTF-16BE -t UTF-8 {name}"),
+    Shape(re.compile(rb"\x1f\x8b"), "compressed by gzip", "gunzip -c {name}"),
+    Shape(re.compile(rb"\x28\xb5\x2f\xfd"), "compressed by zstd", "zstd -dc {name}"),
+    Shape(re.compile(rb"PK\x03\x04"), "a zip archive or a spreadsheet"),
+    Shape(re.compile(rb"\s*\["), "a JSON array", f"python3 -c '{_EACH}' < {{name}}"),
+    Shape(re.compile(rb"\s*\{\s*\n"), "JSON with a report on several lines"),
+)
+BEGINNING_BYTES = 64
 CHUNK_LINES = 1_000
 UNANSWERED_MAX = 20_000
-REFUSED_SHOWN_MAX = 20
 CONNECT_TIMEOUT_S = 20.0
 STALL_TIMEOUT_S = 60.0  # a killed worker's shards are taken over in some 15 s
-GOOD = (Standing.RECORDED, Standing.COUNTED, Standing.REPEATED)
-CHECK_LOGIN = (
-    "see with `points doctor` that Kafka runs, and that the password is the app's last one"
-    " (`points app rotate` makes a new one)."
-)
-REPEATED_LINE = "same as an earlier line"
 
 
 @click.command()
@@ -41,12 +58,15 @@ REPEATED_LINE = "same as an earlier line"
 @click.option("--as", "app", metavar="APP", required=True, help="The app that reports.")
 @click.option("--no-wait", is_flag=True, help="End once the broker has them all, without their outcomes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def send(file: BinaryIO, app: str, no_wait: bool, as_json: bool) -> None:
+def send(file: BufferedReader, app: str, no_wait: bool, as_json: bool) -> None:
     """Send the reports in FILE (- for standard input), one JSON object a line, and show what became of them.
 
     A line that is no report is not sent. Sending a file again is harmless. Exit code 1 if any was refused.
     """
     settings, tally = load(), Tally()
+    settings.password(app_principal(app))
+    check_file(file, app)
+    check_login(settings, app)
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -85,53 +105,6 @@ def client_as(settings: Settings, app: str, outbox: Path, **options: object) -> 
     )
 
 
-class Tally:
-    """What became of the lines. Told by two threads."""
-
-    def __init__(self) -> None:
-        self.lines = self.sent = 0
-        self.verdicts: Counter[str] = Counter()  # of records that were sent and answered
-        self.not_sent: Counter[str] = Counter()
-        self.points_milli = 0
-        self.refused: list[tuple[int, str, str]] = []  # line, verdict, detail; the first of them
-        self.refused_lines = 0
-        self.seen: dict[str, tuple[int, int]] = {}  # by report_id: line, and hash of the content
-        self.changed = threading.Condition()
-
-    def kept_back(self, line: int, verdict: str, detail: str) -> None:
-        """A line that is refused before it is sent."""
-        with self.changed:
-            self.not_sent[verdict] += 1
-            self._refuse(line, verdict, f"{detail} (not sent)")
-
-    def answered(self, answer: Answer) -> None:
-        """The outcome of a record."""
-        with self.changed:
-            self.verdicts[answer.verdict] += 1
-            self.points_milli += answer.points_milli
-            if answer.standing not in GOOD:
-                self._refuse(self.seen[answer.report_id][0], answer.verdict, answer.detail)
-            self.changed.notify_all()
-
-    def _refuse(self, line: int, verdict: str, detail: str) -> None:
-        self.refused_lines += 1
-        if len(self.refused) < REFUSED_SHOWN_MAX:
-            self.refused.append((line, verdict, detail))
-
-    def plain(self) -> dict:
-        """For programs."""
-        names = ("line", "verdict", "detail")
-        return {
-            "lines": self.lines,
-            "sent": self.sent,
-            "verdicts": dict(self.verdicts),
-            "not_sent": dict(self.not_sent),
-            "points_milli": self.points_milli,
-            "refused_lines": self.refused_lines,
-            "refused": [dict(zip(names, refused, strict=True)) for refused in self.refused],
-        }
-
-
 class Patience:
     """Waits a moment at a time, and gives up when nothing has moved for too long."""
 
@@ -163,7 +136,9 @@ class Patience:
             )
 
 
-def exchange(client: AppClient, file: BinaryIO, tally: Tally, patience: Patience, no_wait: bool) -> None:
+def exchange(
+    client: AppClient, file: BufferedReader, tally: Tally, patience: Patience, no_wait: bool
+) -> None:
     """Sends the file's lines; returns once all are answered, or with `no_wait` once the broker has all."""
     while chunk := list(itertools.islice(file, CHUNK_LINES)):
         values = list(sendable(chunk, tally))
@@ -197,27 +172,19 @@ def sendable(chunk: list[bytes], tally: Tally) -> Iterator[bytes]:
         elif content == hash(value):
             tally.not_sent[REPEATED_LINE] += 1
         else:
-            tally.kept_back(tally.lines, "id_taken", f"report_id: line {line} has it, with other content")
+            tally.kept_back(tally.lines, ID_TAKEN, f"report_id: line {line} has it, with other content")
 
 
-def show(tally: Tally, console: Console) -> None:
-    """The verdicts, and the first of the refused lines."""
-    meanings = {verdict.code: meaning.app_should for verdict, meaning in TABLE.items()}
-    table = Table("verdict")
-    table.add_column("records", justify="right")
-    table.add_column("what to do", overflow="fold")
-    for verdict, count in tally.verdicts.most_common():
-        table.add_row(verdict, f"{count:,}", meanings.get(verdict, "see docs/verdicts.md"))
-    for verdict, count in tally.not_sent.most_common():
-        table.add_row(f"{verdict} (not sent)", f"{count:,}", meanings.get(verdict, "nothing"))
-    if table.row_count:
-        console.print(table)
-    unanswered = tally.sent - tally.verdicts.total()
-    without = f", {unanswered:,} not waited for" if unanswered else ""
-    console.print(
-        f"{tally.lines:,} lines, {tally.sent:,} sent{without}, {tally.points_milli / 1000:,.3f} points"
-    )
-    for line, verdict, detail in tally.refused:
-        console.print(f"line {line}: {verdict}: {detail}", markup=False, highlight=False)
-    if more := tally.refused_lines - len(tally.refused):
-        console.print(f"... and {more:,} more refused lines")
+def check_file(file: BufferedReader, app: str) -> None:
+    """Raises OperatorError if a file is not text of one JSON object a line; passes over a byte order mark."""
+    start = file.peek(BEGINNING_BYTES)
+    if start.startswith(BOM_UTF8):
+        start = start[len(file.read(len(BOM_UTF8))) :]
+    name = "FILE" if file.name == "<stdin>" else shlex.quote(file.name)
+    shape = next((shape for shape in SHAPES if shape.begins.match(start)), None)
+    if shape:
+        command = f"`{shape.command.format(name=name)} | points send - --as {app}`"
+        raise OperatorError(
+            f"{file.name} is {shape.what}, not one JSON object a line.",
+            f"run {command}." if shape.command else "write each report on a line of its own, as JSON.",
+        )

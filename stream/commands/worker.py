@@ -29,6 +29,7 @@ def intake() -> None:
     from stream.intake import Intake
     from stream.platform.kafka_admin import admin_client, apps_with_topics, told_to_operator
     from stream.recovery import Expected
+    from stream.redis_guard import GuardedStore
     from stream.settings import load
 
     settings = load()
@@ -36,7 +37,7 @@ def intake() -> None:
     expected = Expected(settings.platform_id, settings.shards, load_rules())
     with told_to_operator(settings):
         apps = apps_with_topics(admin_client(settings, "intake"))
-    store = RedisStore(connect(settings.redis_url))
+    store = GuardedStore(RedisStore(connect(settings.redis_url)))
     topics = KafkaTopics(settings.librdkafka("intake"))
     handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client), topics)
     _run(settings, batch_app(settings, "intake", handler.topics, handler), "intake", handler.metrics)

@@ -17,7 +17,7 @@ from stream.errors import OperatorError
 from stream.platform.setup import PRINCIPALS, set_up_platform
 from stream.settings import Settings
 
-PORTS = (*kafka.PORTS, "redis", "query")
+PORTS = (*kafka.PORTS, "query")
 STOP_TIMEOUT_S = 30.0
 
 
@@ -133,6 +133,7 @@ def _remembered_or_new(home: Path, env: Mapping[str, str]) -> StackFile:
         )
     for principal in PRINCIPALS:
         stack.kafka_passwords.setdefault(principal, new_secret())
+    stack.redis_admin_password = stack.redis_admin_password or new_secret()
     for name in PORTS:
         if name not in stack.ports:
             stack.ports[name] = ports.choose(set(stack.ports.values()))

@@ -4,14 +4,18 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
 from stream.errors import OperatorError
 
+REDIS_WORKER, REDIS_ADMIN = "worker", "admin"  # Redis's users
+
 
 class StackFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The contents of `stack.json`. Ports may change with a start; everything else is fixed for life."""
+    """The contents of `stack.json`. Ports and the socket's folder may change with a start; everything else is
+    fixed for life."""
 
     platform_id: str
     shards: int
@@ -22,6 +26,18 @@ class StackFile(msgspec.Struct, forbid_unknown_fields=True):
     redis_password: str
     query_token: str
     ports: dict[str, int]
+    redis_admin_password: str = ""
+    redis_socket_folder: str = ""  # where the path of the data folder is too long for a socket
+
+
+def redis_socket(home: Path, stack: StackFile) -> Path:
+    """Where the Redis of `home` listens."""
+    return Path(stack.redis_socket_folder or home / "redis") / "redis.sock"
+
+
+def redis_url(home: Path, stack: StackFile, user: str, password: str) -> str:
+    """The URL with which a user reaches the Redis of `home`."""
+    return f"unix://{user}:{quote(password)}@{quote(str(redis_socket(home, stack)))}"
 
 
 def new_secret() -> str:

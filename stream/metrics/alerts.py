@@ -123,6 +123,15 @@ ALERTS = (
         below=1,
     ),
     Alert(
+        "PointsRedisRefuses",
+        "critical",
+        Worst("max", ("instance", "code"), "points_redis_refuses"),
+        "Redis refuses what {{ $labels.instance }} asks: {{ $labels.code }}",
+        "Redis refuses",
+        for_s=60,
+        above=0,
+    ),
+    Alert(
         "PointsIntakeLag",
         "warning",
         _lag("intake"),

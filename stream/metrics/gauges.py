@@ -12,6 +12,8 @@ HELP = {
     " of a shard that is not ready, at least for how long it has not been.",
     "points_lag_records": "Offsets of an intake topic that are not decided yet.",
     "points_lag_blocks": "Blocks that wait for the stage: publication, or archive.",
+    "points_redis_refuses": "1 for a shard that waits because Redis refuses what it is asked; code: the first"
+    " word of what it says.",
     "points_held_records": "Records delivered to this worker and not decided yet.",
     "points_held_bytes": "Memory for what waits: values of records, or rows for the archive.",
 }

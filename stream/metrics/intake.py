@@ -89,6 +89,12 @@ class IntakeMetrics(WorkerMetrics):
             "Records of the ledger met by a recovery that do not count: a former owner's blocks, or garbage.",
             registry=self.registry,
         )
+        self._refusals = Counter(
+            "points_redis_refusals",
+            "Requests that Redis refused, by the first word of what it said: OOM is a full one.",
+            ["code"],
+            registry=self.registry,
+        )
         for reason in ("redis", "kafka", OVERTAKEN):
             self._recoveries.labels(reason)
 
@@ -127,7 +133,7 @@ class IntakeMetrics(WorkerMetrics):
     def ready(self, shard: Shard, sources: dict[str, Source]) -> None:
         """The shard is recovered, and delivery of these sources begins where they stand."""
         watch = self.watches[shard.number]
-        watch.ready, watch.pending = shard, None
+        watch.ready, watch.pending, watch.refused = shard, None, ""
         watch.unpublished_since_ms.clear()
         self._ignored.inc(shard.ignored_records)
         shard.ignored_records = 0
@@ -202,6 +208,12 @@ class IntakeMetrics(WorkerMetrics):
         self.service_answered(service, answered)
         if not answered and (watch := self.watches.get(shard)):
             watch.unanswered = service
+
+    def refused(self, shard: int, code: str) -> None:
+        """Redis is there, and refuses."""
+        self._refusals.labels(code).inc()
+        if watch := self.watches.get(shard):
+            watch.refused = code
 
     def _settle(self, watch: ShardWatch, head: Head) -> bool:
         """Everything below the head's positions is decided. Counted here if by the pending block."""

@@ -32,6 +32,7 @@ class ShardWatch:
         self.step: tuple[str, float] | None = None  # of the running cycle, and when it began
         self.pending: Block | None = None  # was given to the ledger, and is not known to be applied
         self.unanswered = ""  # the service behind the next doubt
+        self.refused = ""  # the code with which Redis refused last, until the shard is ready again
         self.unpublished_since_ms: deque[int] = deque()  # one entry a block
 
 
@@ -56,6 +57,8 @@ class IntakeState(Collector):
                 )
             if shard:
                 gauges.add("points_shard_seq", shard.head.seq, stage="intake", shard=number)
+            if watch.refused:
+                gauges.add("points_redis_refuses", 1, shard=number, code=watch.refused)
             held = sum(backlog.held() for backlog in watch.backlogs.values())
             gauges.add("points_held_records", held, stage="intake", shard=number)
             gauges.add("points_held_bytes", shard.buffer.nbytes if shard else 0, stage="intake", shard=number)

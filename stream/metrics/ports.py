@@ -13,6 +13,7 @@ from schemas.ledger_record import LedgerRecord
 from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.ports import Doubt, Ledger, Publisher, Snapshot, Store
+from sinks.redis_errors import Refused
 from stream.metrics.intake import IntakeMetrics
 
 
@@ -23,6 +24,8 @@ def _asking(metrics: IntakeMetrics, service: str, shard: int) -> Iterator[None]:
         yield
     except Doubt as doubt:
         metrics.answered(service, shard, doubt.__cause__ is None)
+        if isinstance(doubt, Refused):
+            metrics.refused(shard, doubt.code)
         raise
     metrics.answered(service, shard, True)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from subprocess import PIPE
 
@@ -39,12 +40,14 @@ class Points:
             "COLUMNS": "120",
         }
 
-    def start(self, *arguments: str, **more: object) -> subprocess.Popen:
+    def start(self, *arguments: str, environment: dict | None = None, **more: object) -> subprocess.Popen:
         argv = [sys.executable, "-m", "stream.cli", *arguments]
-        return subprocess.Popen(argv, env=self._environment, cwd=self._folder, **more)
+        return subprocess.Popen(argv, env=self._environment | (environment or {}), cwd=self._folder, **more)
 
-    def __call__(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess:
-        process = self.start(*arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", **environment: str
+    ) -> subprocess.CompletedProcess:
+        process = self.start(*arguments, environment=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE)
         stdout, stderr = process.communicate(stdin, timeout=120)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
@@ -71,9 +74,11 @@ def test_a_file_is_sent_and_its_refused_lines_are_named(points, tmp_path) -> Non
     assert told["verdicts"] == {"credited": 1_501, "activity_invalid": 1}
     assert told["not_sent"] == {"malformed": 1, "same as an earlier line": 1, "id_taken": 1}
     assert (told["lines"], told["sent"], told["refused_lines"]) == (1_506, 1_502, 3)
-    assert sorted((r["line"], r["verdict"]) for r in told["refused"]) == [
-        (1501, "activity_invalid"), (1502, "malformed"), (1506, "id_taken"),
-    ]  # fmt: skip
+    assert [(r["verdict"], r["sent"], r["count"], r["first_lines"]) for r in told["refused"]] == [
+        ("activity_invalid", True, 1, [1501]),
+        ("malformed", False, 1, [1502]),
+        ("id_taken", False, 1, [1506]),
+    ]
     assert b"SECRET" not in done.stdout + done.stderr
 
     shown = points("send", "trips.jsonl", "--as", "metro")
@@ -81,7 +86,7 @@ def test_a_file_is_sent_and_its_refused_lines_are_named(points, tmp_path) -> Non
     text = shown.stdout.decode()
     assert "│ duplicate" in text
     assert "1,502" in text, "every record that was sent before is a duplicate now"
-    assert "line 1502: malformed: " in text
+    assert "line 1502: malformed, not sent: kind: is missing; must be report\n  to do: repair" in text
 
 
 def test_sending_a_good_file_again_is_harmless(points) -> None:
@@ -138,3 +143,28 @@ def test_without_the_app_s_password_it_says_how_to_get_it(points) -> None:
         done = points(*command, stdin=b"")
         assert done.returncode == 1
         assert b"POINTS_KAFKA_PASSWORD_APP_TAXI" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("send", "-", "--as", "metro"), ("outcomes", "metro")])
+def test_a_wrong_password_is_told_at_once(points, command) -> None:
+    begin_s = time.monotonic()
+    done = points(*command, stdin=line(5_000), POINTS_KAFKA_PASSWORD_APP_METRO="wrong")
+    assert done.returncode == 1
+    assert b"does not let app-metro in: " in done.stderr
+    assert b"uthentication" in done.stderr
+    assert b"points app rotate" in done.stderr
+    assert b"SECRET" not in done.stderr
+    assert time.monotonic() - begin_s < 8, "librdkafka goes on trying for ever; it took 22 s"
+
+
+def test_a_broker_that_is_not_there_is_told(points) -> None:
+    away = {
+        "POINTS_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+        "POINTS_REDIS_URL": "redis://:x@127.0.0.1:1",
+        "POINTS_CLICKHOUSE_DSN": "clickhouse://points:x@127.0.0.1:1/points",
+        "POINTS_KAFKA_SECURITY": "SASL_PLAINTEXT",
+    }
+    done = points("send", "-", "--as", "metro", stdin=line(5_001), **away)
+    assert done.returncode == 1
+    assert b"Kafka at 127.0.0.1:1 cannot be reached: " in done.stderr
+    assert b"refused" in done.stderr

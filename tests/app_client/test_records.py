@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import read_report
-from schemas.report import SHANGHAI, Report
+from schemas.report import AMOUNT_MAX, SHANGHAI, Report
 from schemas.verdicts import TABLE, Verdict
 from sinks.app_client import Refused, Standing
 from sinks.app_client.records import check_record, make_record
@@ -55,7 +55,7 @@ def test_whatever_a_report_says_is_in_its_id(change: dict) -> None:
     at=st.datetimes(
         dt.datetime(1980, 1, 1), dt.datetime(2100, 1, 1), timezones=st.timezones(), allow_imaginary=False
     ),
-    meters=st.integers(0, 10**12),
+    meters=st.integers(0, AMOUNT_MAX),
     evidence=st.recursive(st.none() | st.booleans() | st.text("abcé", max_size=5), st.lists, max_leaves=5),
 )
 def test_what_is_made_is_a_report_to_the_platform(at: dt.datetime, meters: int, evidence: object) -> None:
@@ -73,7 +73,7 @@ def test_what_is_made_is_a_report_to_the_platform(at: dt.datetime, meters: int, 
         ({"activity": {"furlongs": 1}}, Verdict.MALFORMED, "unknown unit"),
         ({"occurred_at": NOON.replace(tzinfo=None)}, Verdict.MALFORMED, "occurred_at: must be"),
         ({"occurred_at": "2024-09-07"}, Verdict.MALFORMED, "occurred_at: must be"),
-        ({"sauce_txn": "SECRET"}, Verdict.MALFORMED, "is source_txn meant?"),
+        ({"source_txn": None, "sauce_txn": "SECRET"}, Verdict.MALFORMED, "is source_txn meant?"),
         ({"source_txn": "13800138000"}, Verdict.PERSONAL_DATA, "source_txn"),
         ({"evidence": {"x": float("nan")}}, Verdict.MALFORMED, "no JSON"),
         ({"evidence": b"SECRET"}, Verdict.MALFORMED, "no JSON"),

@@ -2,14 +2,17 @@
 
 import gzip
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cramjam
+import lz4.block
 import lz4.frame
 from aiokafka.record.util import calc_crc32c
 
 from stream.batches.raw_fetch import RawFetch
-from stream.batches.unpack import CODECS, zstd
+from stream.batches.unpack import CODECS, xxh32, zstd
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 LOG_APPEND_TIME, TRANSACTIONAL, CONTROL = 8, 16, 32
@@ -75,6 +78,27 @@ def of(values: Sequence[bytes | None], codec: int = NONE, **header: object) -> b
     return batch(PACK[codec](records(values)), len(values), codec, **header)
 
 
+class Made(NamedTuple):
+    """What its producer decides about a batch; offsets and time are the broker's."""
+
+    payload: bytes
+    count: int = 3
+    codec: int = NONE
+    offsets: int | None = None
+    attributes: int = 0
+
+    def sent(self) -> bytes:
+        """As in a request to the broker."""
+        return batch(self.payload, self.count, self.codec, offsets=self.offsets, attributes=self.attributes)
+
+    def fetched(self, base: int = 0) -> bytes:
+        """As the broker hands it out."""
+        attributes = self.attributes | LOG_APPEND_TIME
+        return batch(
+            self.payload, self.count, self.codec, base=base, offsets=self.offsets, attributes=attributes
+        )
+
+
 def marker(base: int, producer_id: int, *, commit: bool) -> bytes:
     """The control batch at the end of a transaction."""
     kind = record(0, b"\0\0\0\0\0\0", key=struct.pack(">hh", 0, commit))
@@ -106,8 +130,38 @@ def xerial(*payloads: bytes, version: int = 1) -> bytes:
     return head + b"".join(struct.pack(">i", len(block)) + block for block in blocks)
 
 
+def gzip_member(payload: bytes, flags: int = 0, extra: bytes = b"", header_crc: bool = False) -> bytes:
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+    head = b"\x1f\x8b\x08" + bytes([flags]) + bytes(6) + extra
+    if header_crc:
+        head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
+    packed = deflate.compress(payload) + deflate.flush()
+    return head + packed + struct.pack("<II", zlib.crc32(payload), len(payload))
+
+
+def lz4_made(
+    *blocks: bytes, flags: int = 0x60, size: int = 0x40, mark: bytes = bytes(4), tail: bytes = b""
+) -> bytes:
+    """A frame of blocks that are packed here, whatever its flags say."""
+    head = bytes([flags, size]) + (bytes(8) if flags & 8 else b"")
+    out = b"\x04\x22\x4d\x18" + head + bytes([xxh32(head) >> 8 & 0xFF])
+    for block in blocks:
+        packed = lz4.block.compress(block, store_size=False)
+        out += struct.pack("<I", len(packed)) + packed
+        if flags & 16:
+            out += struct.pack("<I", xxh32(packed))
+    return out + mark + tail
+
+
 def lz4_frame(payload: bytes, **options: object) -> bytes:
     return lz4.frame.compress(payload, **{"block_linked": False, "store_size": False, **options})
+
+
+SKIPPABLE = b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + b"abcd"  # a frame of zstd without content
+
+
+def zstd_frame(payload: bytes) -> bytes:
+    return zstd.compress(payload)
 
 
 def zstd_stream(payload: bytes, window_log: int | None = None) -> bytes:
@@ -121,3 +175,30 @@ def zstd_stream(payload: bytes, window_log: int | None = None) -> bytes:
 
 PACK = (bytes, gzip.compress, xerial, lz4_frame, zstd_stream)
 assert len(PACK) == len(CODECS)
+
+
+def large(codec: int, value_bytes: int) -> Made:
+    """One record with a value of zeros, packed without ever being whole in memory."""
+    head, chunk = record(0, None), bytes(1 << 16)
+    body_bytes = len(head) - 2 + len(varint(value_bytes)) + value_bytes
+    start = varint(body_bytes) + head[1:-2] + varint(value_bytes)
+    chunks = [start, *[chunk] * (value_bytes // len(chunk)), bytes(value_bytes % len(chunk)) + head[-1:]]
+    return Made(_PACK_CHUNKS[codec](chunks), 1, codec)
+
+
+def _gzip_chunks(chunks: list[bytes]) -> bytes:
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(map(packer.compress, chunks)) + packer.flush()
+
+
+def _lz4_chunks(chunks: list[bytes]) -> bytes:
+    packer = lz4.frame.LZ4FrameCompressor(block_linked=False)
+    return packer.begin() + b"".join(map(packer.compress, chunks)) + packer.flush()
+
+
+def _zstd_chunks(chunks: list[bytes]) -> bytes:
+    packer = zstd.ZstdCompressor()
+    return b"".join(map(packer.compress, chunks)) + packer.flush()
+
+
+_PACK_CHUNKS = (b"".join, _gzip_chunks, lambda chunks: xerial(*chunks), _lz4_chunks, _zstd_chunks)

@@ -22,10 +22,13 @@ READ_AS = {
     "unknown_field": Verdict.MALFORMED,
     "missing_field": Verdict.MALFORMED,
     "wrong_day": Verdict.MALFORMED,
+    "distance_twice": Verdict.MALFORMED,
+    "ended_before": Verdict.MALFORMED,
     "other_version": Verdict.UNSUPPORTED_VERSION,
     "too_large": Verdict.TOO_LARGE,
     "id_number": Verdict.PERSONAL_DATA,
     "phone_number": Verdict.PERSONAL_DATA,
+    "phone_in_id": Verdict.PERSONAL_DATA,
     "forbidden_kind": Verdict.FORBIDDEN_OPERATION,
 }
 

@@ -214,6 +214,8 @@ def test_the_same_tap_twice_is_a_duplicate(taps_file, manifest_path):
         ({"version": 2}, "unsupported_version"),
         ({"kind": "bonus"}, "forbidden_operation"),
         ({"kind": "consent"}, "malformed"),
+        ({"ended_at": "2024-09-08T09:16:00+08:00"}, "malformed"),
+        ({"source_txn": "440301-19000101-0003"}, "personal_data"),
         ({"source_txn": "13800138000"}, "personal_data"),
         ({"evidence": {"a": ["440301190001010003"]}}, "personal_data"),
         ({"evidence": {"a": "440301190001010004", "b": 1.5}}, "credited"),
@@ -251,7 +253,8 @@ def test_times(taps_file, manifest_path, days, verdict):
     report = honest_report(behaviours[0], date)
     at = simulated_clock(date, behaviours) - simulated_clock(date, behaviours).resolution
     at = at.replace(microsecond=0) - (date - date.fromordinal(date.toordinal() - days))
-    moved = sent(report, occurred_at=at.isoformat(), report_id=f"{at:%Y%m%d}-x")
+    moved = dict.fromkeys(("occurred_at", "ended_at"), at.isoformat())
+    moved = sent(report, report_id=f"{at:%Y%m%d}-x", **moved)
     manifest = Manifest(manifest_path, 4)
     manifest.add(Saturday(date, simulated_clock(date, behaviours), [[sent(report), moved]]))
     counts = [[v, n] for _, v, n in judged(path, manifest_path)["verdicts"]]

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from stream import cli, doctor
-from stream.embedded import folder, jars, ports, redis, stack_file
+from stream import cli, doctor, redis_health
+from stream.embedded import folder, jars, ports, stack_file
 from stream.errors import OperatorError
 from stream.settings import Settings
+from tests.redis.servers import CONFIGURATION, server
 
 
 def points(*arguments: str, **env: str) -> subprocess.CompletedProcess:
@@ -111,15 +113,6 @@ def test_jars_go_to_the_data_folder_without_a_usable_home(
     assert jars.cache_folder(tmp_path) == tmp_path / ".cache" / "points" / "jars"
 
 
-def test_old_redis_on_path_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for version, taken in (("6.0.16", False), ("7.0.15", True)):
-        program = tmp_path / "redis-server"
-        program.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0'\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        assert (redis.executable() == program) is taken
-
-
 def test_no_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "is_free", lambda _: False)
     with pytest.raises(OperatorError, match="No free port"):
@@ -160,22 +153,58 @@ def test_doctor_finds_topics_that_differ(stack: Settings, monkeypatch: pytest.Mo
     assert "points up" in topics.todo
 
 
+HEALTHY = {
+    "redis_version": "7.4.6",
+    "maxmemory_policy": "noeviction",
+    "evicted_keys": "0",
+    "aof_enabled": "1",
+    "aof_last_write_status": "ok",
+    "aof_last_bgrewrite_status": "ok",
+}
+
+
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
         ({"redis_version": "5.0.7"}, "older than 6.2"),
+        ({"redis_version": "6.2.14"}, "CVE-2025-21605"),
+        ({"redis_version": "7.4.5"}, "7.4.6 has not"),
+        ({"redis_version": "7.2.4", "valkey_version": "8.1.3"}, "8.1.4 has not"),
         ({"maxmemory_policy": "allkeys-lru"}, "noeviction"),
-        ({"aof_enabled": 0}, "appendonly"),
+        ({"evicted_keys": "7"}, "evicted 7 keys"),
+        ({"aof_enabled": "0"}, "appendonly"),
         ({"aof_last_write_status": "err"}, "cannot be written"),
+        ({"aof_last_bgrewrite_status": "err"}, "could not be rewritten"),
     ],
 )
 def test_doctor_finds_redis_faults(changed: dict, fault: str) -> None:
-    healthy = {
-        "redis_version": "7.4.5",
-        "maxmemory_policy": "noeviction",
-        "aof_enabled": 1,
-        "aof_last_write_status": "ok",
-    }
-    assert list(doctor._redis_faults(healthy)) == []
-    (found,) = doctor._redis_faults({**healthy, **changed})
+    assert list(redis_health.faults(HEALTHY)) == []
+    (found,) = redis_health.faults({**HEALTHY, **changed})
     assert fault in found
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"redis_version": "8.4.0"}, {"redis_version": "7.2.4", "valkey_version": "9.1.2"}],
+)
+def test_doctor_takes_servers_that_are_mended(changed: dict) -> None:
+    assert list(redis_health.faults({**HEALTHY, **changed})) == []
+    assert "CVE" not in redis_health.notes({**HEALTHY, **changed})
+
+
+def test_doctor_notes_a_line_that_only_packagers_mend() -> None:
+    debian = {**HEALTHY, "redis_version": "7.0.15"}
+    assert list(redis_health.faults(debian)) == []
+    assert "see that its packager did" in redis_health.notes(debian)
+
+
+@pytest.mark.stack
+def test_doctor_sees_a_redis_that_evicts(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server("valkey", CONFIGURATION + "maxmemory-policy allkeys-lru\n") as evicting:
+        there = msgspec.structs.replace(stack, redis_url=evicting.url)
+        monkeypatch.setattr(doctor.settings_module, "load", lambda _: there)
+        checks, _ = doctor.examine({"POINTS_HOME": str(stack.home)})
+    (found,) = [check for check in checks if check.name == "redis"]
+    assert found.result == "fail"
+    assert "allkeys-lru" in found.detail
+    assert "runbook" in found.todo

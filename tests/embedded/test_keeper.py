@@ -99,7 +99,7 @@ def values(settings: Settings, count: int) -> set[bytes]:
 @pytest.mark.stack
 def test_redis_is_there_again_within_15_s(home: Path, running: Settings) -> None:
     kill(home, "redis")
-    with redis.Redis.from_url(running.redis_url) as client:
+    with redis.Redis.from_url(running.redis_url, driver_info=None) as client:
         wait_for(lambda: answers(client), AGAIN_WITHIN_S)
 
 

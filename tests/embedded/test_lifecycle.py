@@ -55,6 +55,12 @@ def kill(home: Path, name: str) -> None:
         time.sleep(0.01)
 
 
+def redis_admin(home: Path) -> redis.Redis:
+    remembered = stack_file.read(home)
+    password = remembered.redis_admin_password
+    return redis.Redis.from_url(stack_file.redis_url(home, remembered, stack_file.REDIS_ADMIN, password))
+
+
 @contextlib.contextmanager
 def listening(*ports: int) -> Iterator[None]:
     with contextlib.ExitStack() as sockets:
@@ -99,7 +105,11 @@ def test_only_the_owner_can_read_what_is_secret(home: Path, running: Settings) -
 
 def _other_secrets(home: Path) -> list[str]:
     remembered = stack_file.read(home)
-    return [remembered.redis_password, remembered.kafka_controller_password]
+    return [
+        remembered.redis_password,
+        remembered.redis_admin_password,
+        remembered.kafka_controller_password,
+    ]
 
 
 def test_everything_listens_on_loopback_only(home: Path, running: Settings) -> None:
@@ -109,19 +119,13 @@ def test_everything_listens_on_loopback_only(home: Path, running: Settings) -> N
                 assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1")
 
 
-def test_redis_needs_its_password(running: Settings) -> None:
-    port = redis.Redis.from_url(running.redis_url).connection_pool.connection_kwargs["port"]
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis(host="127.0.0.1", port=port).ping()
-
-
 def test_up_after_kill_9_finds_everything_again(home: Path, running: Settings) -> None:
     producer = Producer({**running.librdkafka("admin"), "acks": "all"})
     producer.produce("commands", key=b"kept", value=b"kept", partition=0)
     producer.flush(20)
-    with redis.Redis.from_url(running.redis_url) as client:
+    with redis_admin(home) as client:
         client.set("kept", "kept")
-        client.execute_command("WAITAOF", 1, 0, 5000) if _has_waitaof(client) else client.bgrewriteaof()
+        client.execute_command("WAITAOF", 1, 0, 5000)
     for name in ("keeper", "kafka", "redis"):  # with nobody left to start them again
         kill(home, name)
     with _last_append_only_file(home).open("ab") as file:
@@ -131,16 +135,12 @@ def test_up_after_kill_9_finds_everything_again(home: Path, running: Settings) -
     again = up(home)
 
     assert again == running
-    with redis.Redis.from_url(again.redis_url) as client:
+    with redis_admin(home) as client:
         assert client.get("kept") == b"kept"
     consumer = Consumer({**again.librdkafka("admin"), "group.id": "test", "enable.auto.commit": False})
     consumer.assign([TopicPartition("commands", 0, 0)])
     assert consumer.poll(20).value() == b"kept"
     consumer.close()
-
-
-def _has_waitaof(client: redis.Redis) -> bool:
-    return tuple(map(int, client.info("server")["redis_version"].split(".")))[:2] >= (7, 2)
 
 
 def _last_append_only_file(home: Path) -> Path:
@@ -160,13 +160,12 @@ def test_process_without_record_is_found_not_doubled(home: Path, running: Settin
 def test_taken_ports_are_replaced_and_remembered(home: Path, running: Settings) -> None:
     down(home)
     before = stack_file.read(home).ports
-    names = ("kafka", "kafka-apps", "kafka-controller", "redis")
+    names = ("kafka", "kafka-apps", "kafka-controller")
     with listening(*(before[name] for name in names)):
         moved = up(home)
         after = stack_file.read(home).ports
     assert not set(after.values()) & {before[name] for name in names}
     assert moved.kafka_bootstrap == f"127.0.0.1:{after['kafka']}"
-    assert moved.redis_url.endswith(f":{after['redis']}/0")
     assert up(home) == moved
 
 

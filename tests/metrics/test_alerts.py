@@ -114,6 +114,7 @@ points_lag_seconds{stage="publication",shard="0"} 59
 points_lag_seconds{stage="archive",shard="0"} 299
 points_recoveries_total{reason="redis"} 30
 points_rebuilds_total 0
+points_redis_refuses{code="OOM",shard="0"} 0
 points_service_up{service="redis"} 1
 points_disk_free_bytes 6e9
 """
@@ -125,6 +126,7 @@ WORSE = {
     "PointsShardUnserved": ('points_shard_ready{stage="intake",shard="1"} 0', (), 1),
     "PointsArchiveUnserved": ('points_shard_ready{stage="archive",shard="1"} 0', (), 1),
     "PointsServiceAway": ('points_service_up{service="redis"} 0', ("intake", "redis"), 0),
+    "PointsRedisRefuses": ('points_redis_refuses{code="OOM",shard="0"} 1', ("intake", "OOM"), 1),
     "PointsIntakeLag": ('points_lag_seconds{stage="intake",shard="0"} 61', ("0",), 61),
     "PointsPublicationStuck": ('points_lag_seconds{stage="publication",shard="0"} 61', ("0",), 61),
     "PointsArchiveLag": ('points_lag_seconds{stage="archive",shard="0"} 301', ("0",), 301),

@@ -22,7 +22,6 @@ from tests.simulation.model import Answer, Record, ShardModel
 from tests.simulation.services import Violation
 from tests.simulation.world import GENESIS, World
 
-COMMAND_LATE_S = 4.0  # a command that was said just now may still be on its way
 _READ = ("verdict", "uid", "reduction_mg", "points_milli", "expiry_day", "balance_milli")
 
 
@@ -66,19 +65,20 @@ def _check_coverage(world: World, shard: int) -> None:
 
 
 def _check_commands_first(world: World, shard: int) -> None:
-    """No record is decided before a command that had been said long before it."""
-    latest_s = 0.0
+    """What the platform had said before a worker placed the shard is decided in its turn: no record of an app
+    with a later time comes before it."""
+    behind: dict[Place, int] = {}  # commands that a block overtook, and the latest time that overtook it
     for block in world.accepted[shard]:
-        for row in _source_rows(block):
-            said_s = world.broker.said_at_s.get(row["place"])
-            if said_s is None:
-                continue
-            if block.meta.sources[row["source"]].topic == COMMANDS and latest_s > said_s + COMMAND_LATE_S:
-                raise Violation(
-                    f"shard {shard}: a command of {said_s:.3f} s came after a record of {latest_s:.3f} s"
-                )
-            if block.meta.sources[row["source"]].topic != COMMANDS:
-                latest_s = max(latest_s, said_s)
+        rows = _record_rows(block)
+        for row in rows:
+            if behind.get(row["place"], 0) > world.broker.times_ms[row["place"]]:
+                raise Violation(f"shard {shard}: the command {row['place']} was overtaken")
+        commands_id, end = world.placed_when_landed.get(block.hash, ("", 0))
+        latest_ms = max((row["broker_ms"] for row in rows), default=0)
+        due = world.commands_due[block.hash]
+        for offset in range(due[1], end) if due[0] == commands_id else ():
+            if (place := (commands_id, shard, offset)) in world.broker.said:
+                behind[place] = max(behind.get(place, 0), latest_ms)
 
 
 def _source_rows(block: Block) -> list[dict]:
@@ -156,7 +156,10 @@ def _replay(world: World, shard: int) -> None:
     head, persons, members = Head(), {}, {}
     for block in world.accepted[shard]:
         if block.meta.seq:
-            check_fair_order(head, block, _record_rows(block))
+            rows = _record_rows(block)
+            for row in rows:
+                row["costs"] = world.broker.said[row["place"]].rows
+            check_fair_order(head, block, rows)
             cycle = _cycle_of(world, block)
             reading = read_records(cycle, platform.rules, platform.dedupe_key)
             seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}

@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
 
-from schemas.topics import LEDGER
+from schemas.topics import COMMANDS, LEDGER
 from stream.transport import Fetch
 from tests.simulation.loop import process as current
 from tests.simulation.outside import Process
@@ -31,7 +31,11 @@ class Consumer:
         await asyncio.sleep(0.001)
         if self.world.chance.fault("no answer: ends of topics", 0.02):
             raise KafkaTimeoutError
-        return {tp: self.world.broker.ends[tp] for tp in tps}
+        broker = self.world.broker
+        for tp in tps:
+            if tp.topic == COMMANDS:
+                self.process.commands_ends[tp.partition] = (broker.ids[COMMANDS], broker.ends[tp])
+        return {tp: broker.ends[tp] for tp in tps}
 
     async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
         await asyncio.sleep(0.001)

@@ -22,11 +22,12 @@ class Broker:
         self._world = world
         self._made = 0
         self.ids: dict[str, str] = {}
+        self._last: dict[TP, Place] = {}
         self.logs: dict[TP, list[Batch]] = defaultdict(list)
         self.ends: dict[TP, int] = defaultdict(int)
         self.starts: dict[TP, int] = defaultdict(int)
         self.said: dict[Place, Intent] = {}
-        self.said_at_s: dict[Place, float] = {}
+        self.times_ms: dict[Place, int] = {}  # when the broker had it; a source's times never fall
         for topic in TOPICS:
             self.make(topic)
 
@@ -34,7 +35,7 @@ class Broker:
         """The topic is deleted and made again: same name, other id, empty."""
         self._made += 1
         self.ids[topic] = f"{topic}-{self._made}".ljust(22, "-").replace(".", "-")
-        for of_all in (self.logs, self.ends, self.starts):
+        for of_all in (self._last, self.logs, self.ends, self.starts):
             for tp in [tp for tp in of_all if tp.topic == topic]:
                 del of_all[tp]
 
@@ -56,15 +57,17 @@ class Broker:
         first = self.ends[TP(topic, shard)]
         refused = Unreadable("none", "another number of records than of offsets") if by_header else None
         batch = Batch(first, first + offsets, self._world.now_ms(), offsets, 0, b"\x01", refused)
-        self._append(TP(topic, shard), batch, [unreadable(offsets)])
+        self._append(TP(topic, shard), batch, [unreadable(offsets, by_header)])
 
     def _append(self, tp: TP, batch: Batch, intents: Any) -> None:
+        before = self.times_ms.get(self._last.get(tp), 0)
         self.logs[tp].append(batch)
         self.ends[tp] = batch.next
         for i, intent in enumerate(intents):
             place = (self.ids[tp.topic], tp.partition, batch.base + i)
             self.said[place] = intent
-            self.said_at_s[place] = self._world.loop.time()
+            self.times_ms[place] = max(before, batch.broker_ms)
+            self._last[tp] = place
 
     def fetch(self, tp: TP, position: int, batches: int) -> Fetch | None:
         """At most so many batches from `position` on: of whatever topic has that name now."""

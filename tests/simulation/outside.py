@@ -28,6 +28,7 @@ class Process:
     def __init__(self, world: Any, name: str) -> None:
         self.world, self.name, self.alive = world, name, True
         self.paused_until_s = 0.0
+        self.commands_ends: dict[int, tuple[str, int]] = {}  # as it learned them when it placed a shard
 
     def crash(self, why: str) -> None:
         """kill -9: tasks end where they stand, requests already sent go on."""

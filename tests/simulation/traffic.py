@@ -67,6 +67,7 @@ class Intent(NamedTuple):
     topic_id: str = ""
     first: int = 0
     offsets: int = 1
+    rows: int = 1  # what a source pays for it
 
 
 class Traffic:
@@ -125,9 +126,9 @@ def adoption(topic: str, topic_id: str, first: int) -> Intent:
     return Intent("adopt", value, topic=topic, topic_id=topic_id, first=first)
 
 
-def unreadable(offsets: int) -> Intent:
-    """A batch of so many offsets that no client can read."""
-    return Intent("unreadable", b"", offsets=offsets)
+def unreadable(offsets: int, by_header: bool) -> Intent:
+    """A batch of so many offsets that no client can read; what its header refuses is paid as one row."""
+    return Intent("unreadable", b"", offsets=offsets, rows=1 if by_header else offsets)
 
 
 def _report(uid: str, methodology: str, txn: str, occurred_ms: int, amount: int, number: int) -> Intent:

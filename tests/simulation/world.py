@@ -61,6 +61,9 @@ class World:
         self.broker = Broker(self)
         # Where each shard's sources stand, (id, next) by topic: folded here from the ledger alone.
         self.positions: dict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
+        # By block: where `commands` stood after it, and to where it was known to its writer when placed.
+        self.commands_due: dict[bytes, tuple[str, int]] = {}
+        self.placed_when_landed: dict[bytes, tuple[str, int]] = {}
         self.first_ids: dict[str, str] = {}  # of the apps' topics, as they were registered
         self.wanted_apps: dict[str, bool] = {}
         scarce = chance.uniform("scarce") < 0.2
@@ -168,6 +171,8 @@ class World:
             self.heads[shard] = block.hash
             self.accepted[shard].append(block)
             self._move(shard, block)
+            self.commands_due[block.hash] = self.positions[shard][COMMANDS]
+            self.placed_when_landed[block.hash] = writer.commands_ends.get(shard, ("", 0))
             messages = messages_of(block)
             self.wanted[shard, block.meta.seq] = {(t, m.value) for t, ms in messages.items() for m in ms}
         owner = self.intake.owner.get(shard)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from functools import cache
 
 RECORD_BYTES_MAX = 16_384
@@ -23,8 +23,9 @@ FIELDS = {
     "other_mechanism": bool,
     "evidence": object,
 }
-PHONE = re.compile(r'(?:^|["\n])(?:\+?86)?1[3-9][0-9]{9}(?:$|["\n])')
-ID_NUMBER = re.compile(r"(?<![0-9])[1-9][0-9]{16}[0-9Xx](?![0-9])")
+REGIONS = [*range(11, 16), *range(21, 24), *range(31, 38), *range(41, 47), *range(50, 55), *range(61, 66)]
+REGIONS += [71, 81, 82, 83]  # provinces and what is like one
+BETWEEN = r"[^\S\n]*[._:/-]?[^\S\n]*"  # digits that somebody wrote in groups
 
 
 def fits(form, value):
@@ -37,9 +38,9 @@ def fits(form, value):
         except (ValueError, TypeError):
             return False
     if form is dict:
-        return type(value) is dict and value.keys() <= UNITS and all(fits(int, v) for v in value.values())
+        return isinstance(value, dict) and value.keys() <= UNITS and all(fits(int, v) for v in value.values())
     if form is int:
-        return type(value) is int and 0 <= value <= 10**12
+        return type(value) is int and 0 <= value <= 10**10
     return form is object or type(value) is form
 
 
@@ -48,8 +49,10 @@ def read_record(value):
     if len(value.encode()) > RECORD_BYTES_MAX:
         return "too_large", None
     try:
-        record = dict(json.loads(value))
+        record = json.loads(value, object_pairs_hook=Members)
     except (ValueError, TypeError):
+        return "malformed", None
+    if not isinstance(record, Members) or is_ambiguous(record, {"evidence"}):
         return "malformed", None
     if fits(int, record.get("version")) and record["version"] != 1:
         return "unsupported_version", None
@@ -59,18 +62,73 @@ def read_record(value):
     is_report = is_report and all(fits(FIELDS[n], v) for n, v in record.items())
     if not is_report or record["report_id"][:8] != f"{shanghai(record['occurred_at']):%Y%m%d}":
         return "malformed", None
+    lasted = millisecond(record.get("ended_at", record["occurred_at"])) - millisecond(record["occurred_at"])
+    if not timedelta(0) <= lasted <= timedelta(hours=24):
+        return "malformed", None
     return ("personal_data", None) if is_personal(record) else (None, record)
 
 
+class Members(dict):
+    """A JSON object that remembers whether one of its names stands in it twice."""
+
+    def __init__(self, pairs):
+        super().__init__(pairs)
+        self.has_twice = len(self) < len(pairs)
+
+
+def is_ambiguous(value, but=()):
+    """Whether two readers could take different values from it; `but`: names that nobody looks under."""
+    if isinstance(value, Members):
+        return value.has_twice or any(is_ambiguous(inner) for n, inner in value.items() if n not in but)
+    return isinstance(value, list) and any(map(is_ambiguous, value))
+
+
 def is_personal(record):
-    """A mobile number as a whole value, or a resident ID number (GB 11643) anywhere."""
-    texts = [record.get(n, "") for n in ("report_id", "source_txn", "scene_id", "evidence_tier")]
-    joined = "\n".join([*texts, json.dumps(record["evidence"])] if "evidence" in record else texts)
-    for number in ID_NUMBER.findall(joined):
+    """Whether a line of a text that is kept, or anything in the evidence, is somebody's number."""
+    looked_at = ("report_id", "methodology", "source_txn", "scene_id", "evidence_tier", "evidence")
+    texts = [text for name in looked_at for text in leaves(record.get(name, ""))]
+    return any(is_phone(line) or has_id_number(line) for text in texts for line in text.split("\n"))
+
+
+def leaves(value):
+    """Every name, text and number of a JSON value, as text."""
+    if isinstance(value, dict):
+        return [text for pair in value.items() for inner in pair for text in leaves(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in leaves(inner)]
+    return [str(value)]
+
+
+def is_phone(line):
+    """A mobile number as a whole line: 11 digits, or 3-4-4, behind a date, tel: and the country or not."""
+    number = re.sub(r"^[0-9]{8}[._:/-]", "", line.strip(), count=1)
+    number = re.sub(r"^tel:", "", number, flags=re.IGNORECASE).lstrip("(+")
+    country = re.match(rf"(?:00)?86\)?{BETWEEN}", number)
+    forms = [number, number[country.end() :]] if country else [number]
+    forms += [re.sub(r"\.0+$", "", form) for form in forms]
+    groups = [re.split(rf"(?=\D){BETWEEN}(?=\d)", form) for form in forms]
+    shapes = [form for form in groups if [len(group) for group in form] in ([11], [3, 4, 4])]
+    return any(re.fullmatch("1[3-9][0-9]{9}", "".join(shape)) for shape in shapes)
+
+
+def has_id_number(line):
+    """A resident ID number (GB 11643) of somebody born from 1900 to 2021, however its digits are grouped."""
+    for found in re.findall(rf"(?<![0-9])(?=((?:[0-9]{BETWEEN}){{17}}[0-9Xx])(?![0-9]))", line):
+        number = re.sub("[^0-9Xx]", "", found)
         total = sum(int(digit) * pow(2, 17 - i, 11) for i, digit in enumerate(number[:17]))
-        if "10X98765432"[total % 11] == number[17].upper():
-            return True
-    return PHONE.search(joined) is not None
+        if int(number[:2]) in REGIONS and "10X98765432"[total % 11] == number[17].upper():
+            try:
+                if date(1900, 1, 1) <= datetime.strptime(number[6:14], "%Y%m%d").date() < date(2022, 1, 1):
+                    return True
+            except ValueError:
+                pass  # no date
+    return False
+
+
+def millisecond(instant):
+    """An instant without what is finer than a millisecond."""
+    at = shanghai(instant)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def shanghai(instant):

@@ -1,0 +1,183 @@
+"""Why a record is no report, for the engineers of its app: field, place and rule, never what it holds."""
+
+import difflib
+import re
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from schemas.limits import EVIDENCE_BYTES_MAX
+from schemas.members import Member, field_at, members_of, twice_named
+from schemas.personal_data import holds_personal_data, values_in
+from schemas.report import AMOUNT_MAX, PATTERNS, UNITS, VERSION, Report
+from schemas.verdicts import Verdict
+
+# Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
+FORBIDDEN_KINDS = frozenset(
+    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "clock", "tick", "app"}
+)
+FIELDS = Report.__struct_fields__
+# Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same
+# bytes must get the same verdict in every run.
+NESTED_MAX = 256
+_INSTANT = "must be RFC 3339 with seconds and offset, such as 2024-10-01T08:30:00+08:00"
+_AMOUNT = f"must be a whole number from 0 to {AMOUNT_MAX}"
+# What each field must be, in one sentence: it is told whichever way the field fails.
+RULES: dict[str, str] = {
+    "version": f"must be {VERSION}",
+    "kind": "must be report",
+    **{name: f"must match {pattern}" for name, pattern in PATTERNS.items()},
+    "report_id": f"must match {PATTERNS['report_id']}; a repaired record needs another id",
+    "occurred_at": _INSTANT,
+    "ended_at": _INSTANT,
+    "activity": f"must have exactly one of {', '.join(UNITS)}",
+    "other_mechanism": "must be true or false",
+    "claimed_reduction_g": _AMOUNT,
+    "evidence": f"at most {EVIDENCE_BYTES_MAX} bytes",
+}
+_KINDS_OF_VALUE = {
+    "int": "a whole number",
+    "float": "a number with fraction or exponent",
+    "str": "a text",
+    "bool": "true or false",
+    "null": "null; leave out what is not there",
+    "object": "an object",
+    "array": "an array",
+}
+_WIDE = "is UTF-16; send UTF-8"
+_BEGINNINGS: dict[bytes, str] = {
+    b"\xef\xbb\xbf": "begins with a byte order mark; send UTF-8 without one",
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff", b"{\x00", b"\x00{"), _WIDE),
+    b"\x1f\x8b": "is compressed by gzip; send JSON and let the producer compress",
+    b"\x28\xb5\x2f\xfd": "is compressed by zstd; send JSON and let the producer compress",
+    b"\x00": "begins with a zero byte, as a schema registry's serializer has it; send JSON alone",
+}
+_SYNTAX = re.compile(r"JSON is malformed: (.*) \(byte ([0-9]+)\)")
+# Escapes one by one, so that a backslash is never taken for the next one's; group 1: half of a pair, alone.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S
+)
+_WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
+
+
+class Refusal(NamedTuple):
+    """Why a record is no report: a verdict, and the field and rule that it broke (never a value)."""
+
+    verdict: Verdict
+    detail: str
+
+
+class _Envelope(Struct):
+    """What decides about a record of any version; all else need only be JSON."""
+
+    version: Raw | UnsetType = UNSET
+    kind: Raw | UnsetType = UNSET
+
+
+def malformed(detail: str) -> Refusal:
+    """A record that is not of the schema."""
+    return Refusal(Verdict.MALFORMED, detail)
+
+
+def too_nested(value: bytes) -> Refusal | None:
+    """The refusal of a record with too many braces and brackets to be looked into."""
+    if value.count(b"{") + value.count(b"[") > NESTED_MAX:
+        return malformed(f"record: at most {NESTED_MAX} objects and arrays")
+    return None
+
+
+def refusal_of(value: bytes, error: Exception) -> Refusal:
+    """The refusal of a value that `Report`'s decoder did not take, which it said by `error`."""
+    if nested := too_nested(value):
+        return nested
+    if beginning := next((text for mark, text in _BEGINNINGS.items() if value.startswith(mark)), ""):
+        return malformed(f"record: {beginning}")
+    members = members_of(value)
+    try:
+        value.decode()
+    except UnicodeDecodeError as no_text:
+        return malformed(f"record: not UTF-8{_place(members, no_text.start)}")
+    envelope = _Envelope()
+    try:
+        envelope = msgspec.json.decode(value, type=_Envelope)
+    except msgspec.ValidationError:
+        pass  # JSON, but no object
+    except msgspec.DecodeError as no_json:
+        return malformed(_syntax(value, str(no_json), members))
+    return duplicate_name(members) or _other_kind(value, envelope) or malformed(_rule(str(error), members))
+
+
+def duplicate_name(members: list[Member]) -> Refusal | None:
+    """The refusal of a record in which a name stands twice: readers of JSON differ in which one they take."""
+    member = twice_named(members, opaque="evidence")
+    if member is None:
+        return None
+    if member.depth == 1 and member.name in FIELDS:
+        return malformed(f"{member.name}: stands twice")
+    if member.depth == 2 and member.field == "activity" and member.name in UNITS:
+        return malformed(f"activity.{member.name}: stands twice")
+    return malformed(f"record: a name stands twice{_place(members, member.start)}")
+
+
+def _other_kind(value: bytes, envelope: _Envelope) -> Refusal | None:
+    """The refusal of what is not meant to be a report of this version."""
+    version = b"" if envelope.version is UNSET else bytes(envelope.version)
+    if _WHOLE_NUMBER.fullmatch(version) and version != b"%d" % VERSION:
+        return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: {RULES['version']}")
+    kind = b"" if envelope.kind is UNSET else bytes(envelope.kind)
+    kind = msgspec.json.decode(kind, type=str) if kind.startswith(b'"') else ""
+    if kind in FORBIDDEN_KINDS:
+        if holds_personal_data([values_in(value)]):
+            return Refusal(Verdict.PERSONAL_DATA, "record: holds an ID or phone number")
+        return Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {kind}")
+    return None
+
+
+def _syntax(value: bytes, message: str, members: list[Member]) -> str:
+    """Why a text is no JSON."""
+    if not value.strip():
+        return "record: is empty"
+    if half := next((escape for escape in _ESCAPE.finditer(value) if escape[1]), None):
+        return f"record: half of a surrogate pair (\\ud800 to \\udfff){_place(members, half.start())}"
+    if syntax := _SYNTAX.fullmatch(message):
+        return f"record: not JSON: {syntax[1]}{_place(members, int(syntax[2]))}"
+    return "record: not JSON: it ends too early"
+
+
+def _place(members: list[Member], position: int) -> str:
+    field = field_at(members, position)
+    return f" at byte {position}" + (f", after the name {field}" if field in FIELDS else "")
+
+
+def _rule(message: str, members: list[Member]) -> str:
+    """msgspec's message in our words, field first."""
+    fault, _, path = message.partition(" - at `$")
+    if fault.startswith("Object contains unknown field"):
+        return _unknown_field(members)
+    if fault.startswith("Object missing required field"):
+        name = next((name for name in FIELDS if f"`{name}`" in fault), "record")
+        return f"{name}: is missing; {RULES[name]}"
+    if message.endswith(" in `$.activity`"):
+        return f"activity: unknown unit; {RULES['activity']}"
+    _, _, got = fault.partition(", got ")
+    told = f", not {_KINDS_OF_VALUE[got.strip('`')]}" if got.strip("`") in _KINDS_OF_VALUE else ""
+    field = path.removeprefix(".").partition("[")[0].rstrip("`")
+    if field not in FIELDS:
+        apart = "; each report is a record of its own" if "array" in told else ""
+        return f"record: must be an object{told}{apart}"
+    if field == "activity" and path.startswith(".activity["):
+        units = [m.name for m in members if m.field == "activity" and m.depth == 2]
+        unit = f".{units[0]}" if len(units) == 1 and units[0] in UNITS else ""
+        return f"activity{unit}: {_AMOUNT}{told}"
+    return f"{field}: {RULES[field]}{told}"
+
+
+def _unknown_field(members: list[Member]) -> str:
+    """Tells by its place which field is unknown, and which one may have been meant."""
+    names = [m.name for m in members if m.depth == 1]
+    number = next((n for n, name in enumerate(names) if name not in FIELDS), 0)
+    place = f"number {number + 1}" + (f", after {names[number - 1]}" if number else "")
+    absent = [name for name in FIELDS if name not in names]
+    near = difflib.get_close_matches(names[number], absent, 1, cutoff=0.75) if names else []
+    return f"record: unknown field ({place})" + (f"; is {near[0]} meant?" if near else "")
