@@ -196,7 +196,7 @@ def _topics(settings: Settings | None) -> str:
         raise Skipped("only the admin may see how topics are configured")
     try:
         admin = admin_client(settings)
-        specs = topic_specs(settings.shards, {*apps_with_topics(admin), *_registered(settings)})
+        specs = topic_specs(settings.shards, sorted({*apps_with_topics(admin), *_registered(settings)}))
         differences = topic_differences(admin, specs)
     except KafkaException as error:
         raise Skipped("Kafka does not answer") from error

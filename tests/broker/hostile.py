@@ -14,7 +14,8 @@ from aiokafka.protocol.produce import ProduceRequest
 from stream.settings import Settings
 from tests.batches import making
 
-SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
+METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE = 3, 17, 36
+VERSIONS = {METADATA: 1, SASL_HANDSHAKE: 1, SASL_AUTHENTICATE: 0}
 
 
 def announce(
@@ -33,6 +34,14 @@ def announce(
         connection.close()
         return None
     return connection
+
+
+def ask_for_topics(address: tuple[str, int], login: tuple[str, str], names: list[bytes]) -> int:
+    """Asks what is known of these topics; how long the answer was."""
+    with socket.create_connection(address, timeout=60) as connection:
+        _log_in(connection, *login)
+        asked = b"".join(struct.pack(">h", len(name)) + name for name in names)
+        return len(_ask(connection, METADATA, struct.pack(">i", len(names)) + asked))
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -63,21 +72,20 @@ def _log_in(connection: socket.socket, user: str, password: str) -> None:
 
 
 def _ask(connection: socket.socket, api: int, body: bytes) -> bytes:
-    version = 1 if api == SASL_HANDSHAKE else 0
-    request = struct.pack(">hhih", api, version, 1, -1) + body
+    request = struct.pack(">hhih", api, VERSIONS[api], 1, -1) + body
     connection.sendall(struct.pack(">i", len(request)) + request)
     (size_bytes,) = struct.unpack(">i", _exactly(connection, 4))
     return _exactly(connection, size_bytes)[4:]
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:
-    got = b""
+    got = bytearray()
     while len(got) < count:
         more = connection.recv(count - len(got))
         if not more:
             raise ConnectionResetError
         got += more
-    return got
+    return bytes(got)
 
 
 def equal_records(count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""One app's topic is missing, or has a partition too many: told by name, and `points up` does what is right."""
+"""One app's topic is missing, or has a partition too many: told by name; `points up` does what is right."""
 
 import json
 import subprocess
