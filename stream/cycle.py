@@ -39,7 +39,7 @@ class Shard:
         self.ledger_end = ledger_end  # one after the last ledger record that this worker has read or written
         self.published_to = head.published_to
         self.unread: dict[str, Source] = {}  # sources that are not read from where they stand
-        self.misplaced = False  # whether the sources must be placed anew
+        self.misplaced = True  # whether the sources must be placed, or placed anew
         self.ignored_records = 0  # of the ledger, met by the recovery, which do not count
         self.buffer = Buffer(shard, {}, platform.fair_rows_s)
         self.publishing: asyncio.Task | None = None

@@ -1,4 +1,5 @@
-"""Checks of everything a stack needs, each with what to do when it fails. Nothing is changed by them."""
+"""Checks of everything a stack needs, each with what to do when it fails. They change nothing; to be told the
+broker's time, one writes an empty record to topic `clock`, which nobody reads."""
 
 import os
 import shutil
@@ -15,11 +16,13 @@ from stream import redis_health
 from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
+from stream.platform import clock
 from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.platform.onboarding import registry
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10
+CLOCKS_APART_MS = 60_000  # NTP keeps them within some ms; ages on the screens are wrong by as much
 NOT_EMBEDDED = "the services are not embedded"
 NO_STACK = "no settings to reach it with"
 
@@ -64,6 +67,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("redis", lambda: _redis(settings)),
+        ("clocks", lambda: _clocks(settings)),
         ("clickhouse", lambda: _clickhouse(settings)),
     ]
     found = [_run(name, check) for name, check in checks[:3]]
@@ -235,6 +239,38 @@ def _redis(settings: Settings | None) -> str:
             f"{address}: " + "; ".join(faults) + ".", "correct it; see docs/runbook.md, Real services."
         )
     return f"{address}, {redis_health.notes(info)}"
+
+
+def _clocks(settings: Settings | None) -> str:
+    if settings is None:
+        raise Skipped(NO_STACK)
+    principal = next((name for name in ("admin", "intake", "archive") if name in settings.credentials), None)
+    if principal is None:
+        raise Skipped("only admin and workers may ask the broker for its time")
+    ahead_ms = {
+        "the broker's": clock.broker_ahead_ms(settings, principal),
+        "Redis's": _redis_ahead_ms(settings),
+    }
+    told = [f"{clock.difference(-ms)} {whose}" for whose, ms in ahead_ms.items() if abs(ms) > CLOCKS_APART_MS]
+    if told:
+        raise OperatorError(
+            f"This machine's clock is {' and '.join(told)}.",
+            "set all clocks by NTP; see docs/runbook.md, clocks differ.",
+        )
+    return f"Kafka, Redis and this machine agree within {CLOCKS_APART_MS // 1000} s"
+
+
+def _redis_ahead_ms(settings: Settings) -> int:
+    from redis import Redis, RedisError
+
+    try:
+        with Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S) as client:
+            client.ping()  # connects, so that what follows is short
+            from_ms = clock.now_ms()
+            seconds, microseconds = client.time()
+            return clock.outside_ms(seconds * 1_000 + microseconds // 1_000, from_ms, clock.now_ms())
+    except RedisError as error:
+        raise Skipped(f"Redis does not tell its time: {error}") from error
 
 
 def _clickhouse(settings: Settings | None) -> str:

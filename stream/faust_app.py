@@ -1,15 +1,11 @@
 """Wiring of a Faust worker: one app, one agent over all topics, one handler."""
 
-import gc
-import logging
 from typing import Protocol
 
 import faust
-import structlog
-import uvloop
 from faust.types.auth import SASLMechanism
 
-from stream.errors import OperatorError, end_process
+from stream.errors import end_process
 from stream.settings import Settings
 from stream.transport import BatchSchema, BatchTransport, Handler
 
@@ -81,14 +77,7 @@ def run_beside(app: faust.App, other: Startable) -> None:
     @app.service
     class Beside(faust.Service):
         async def on_start(self) -> None:
-            try:
-                await other.start()
-            except OSError as error:
-                end_process(
-                    OperatorError(
-                        f"Cannot listen: {error.strerror}.", "run `points up`: it chooses a free port."
-                    )
-                )
+            await other.start()
 
         async def on_stop(self) -> None:
             await other.stop()
@@ -102,27 +91,3 @@ def _credentials(settings: Settings, principal: str) -> faust.SASLCredentials:
         mechanism=SASLMechanism(client["sasl_mechanism"]),
         ssl_context=client.get("ssl_context"),
     )
-
-
-def configure_log() -> None:
-    """Lines for people, without the locals of a traceback: these hold records and secrets."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-
-
-def run_worker(app: faust.App) -> None:
-    """Runs until SIGTERM; exits with 1 on any failure: every effect is recoverable, and none is skipped."""
-    uvloop.install()
-    configure_log()
-    # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so collections
-    # find nothing, and at the default thresholds they cost a tenth of the worker's time.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
-    worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True)
-    worker.execute_from_commandline()

@@ -1,6 +1,7 @@
 """The ledger's rows in ClickHouse: one insert is one run, and the table itself says how far it has got."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from clickhouse_connect.driver.client import Client
@@ -41,6 +42,7 @@ class ClickHouseArchive:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._folder_id: tuple[int, int] | None = None  # of chDB's folder, once it was opened
         self._client: Client | None = None
         self._migrated = False
 
@@ -61,8 +63,10 @@ class ClickHouseArchive:
 
     def _call(self, call: Callable[[Client], _Answer]) -> _Answer:
         try:
+            self._check_folder()
             if self._client is None:
                 self._client = open_client(self._dsn)
+                self._folder_id = _id_of(chdb_folder(self._dsn))
             if not self._migrated:
                 migrate(self._client)
                 self._migrated = True
@@ -71,9 +75,19 @@ class ClickHouseArchive:
             raise
         except Exception as error:
             self.close()
+            self._check_folder()
             if is_retriable(error):
                 raise ArchiveUnavailable(f"{type(error).__name__}: {error}") from error
             raise
+
+    def _check_folder(self) -> None:
+        """chDB writes on where its folder was, or makes parts of it again, and says nothing."""
+        if self._folder_id is not None and _id_of(folder := chdb_folder(self._dsn)) != self._folder_id:
+            raise ArchiveDamaged(
+                f"The archive's folder {folder} was deleted or moved while the worker used it.",
+                "put it back, or delete what is there now, and start the archive worker again: it writes what"
+                " is missing anew from the ledger.",
+            )
 
     def _append(self, client: Client, run: Run, mark: Mark) -> Mark:
         rows = rows_of(run)
@@ -117,3 +131,12 @@ class ClickHouseArchive:
             "find out who deleted them; then delete what follows as well and start the archive worker, which "
             f"writes it anew from the ledger: {repair}",
         )
+
+
+def _id_of(folder: Path | None) -> tuple[int, int] | None:
+    """Tells a folder from another one in its place; None where there is none."""
+    try:
+        found = folder and folder.stat()
+    except FileNotFoundError:
+        return None
+    return found and (found.st_dev, found.st_ino)

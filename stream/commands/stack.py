@@ -49,5 +49,8 @@ def down() -> None:
 def keep() -> None:
     """Start Kafka and Redis again when they die; `points up` runs this."""
     from stream.embedded import keeper
+    from stream.log import configure_log
 
-    keeper.keep(settings_module.home_folder(os.environ))
+    home = settings_module.home_folder(os.environ)
+    configure_log(home)
+    keeper.keep(home)

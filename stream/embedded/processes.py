@@ -13,6 +13,7 @@ import msgspec
 import psutil
 
 from stream.embedded import folder, stack_file
+from stream.log import rotate
 
 # psutil derives start times from the boot time, which moves by a little when the clock is set.
 CREATE_TIME_TOLERANCE_S = 2.0
@@ -40,8 +41,7 @@ def start(
     An operator's Ctrl-C reaches `points`, not the broker: a stack is only stopped by `points down`.
     """
     printed = home / "logs" / f"{name}{output}"
-    with contextlib.suppress(FileNotFoundError):
-        printed.replace(printed.with_name(f"{printed.name}.1"))
+    rotate(printed)
     with open(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
         child = subprocess.Popen(
             argv,
@@ -69,7 +69,7 @@ def ended_by(process: psutil.Process) -> str:
 
 
 def log_path(home: Path, name: str) -> Path:
-    """The log of `name`."""
+    """The log of `name`; older ones have `.1`, `.2` behind it: of starts before, or full."""
     return home / "logs" / f"{name}.log"
 
 

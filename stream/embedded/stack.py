@@ -64,7 +64,10 @@ def up(
             redis.ensure_running(home, stack, progress)
             keeper.ensure_running(home)
             settings = settings_module.from_stack(stack, home, env)
-            set_up_platform(settings, progress, note)
+            set_up_platform(settings, progress, note, stack.ledger_begun)
+            if not stack.ledger_begun:
+                stack.ledger_begun = True
+                stack_file.write(home, stack)
     except OSError as error:
         if error.errno is None:  # a time-out of the network: no file is to blame
             raise
@@ -137,6 +140,8 @@ def _remembered_or_new(home: Path, env: Mapping[str, str]) -> StackFile:
     for name in PORTS:
         if name not in stack.ports:
             stack.ports[name] = ports.choose(set(stack.ports.values()))
+    if not any(name.startswith("archive") and processes.find(home, name) for name in processes.names(home)):
+        stack.ports = ports.keep_or_choose(stack.ports, ("query",))
     stack_file.write(home, stack)
     return stack
 

@@ -52,7 +52,8 @@ class WatchedStore:
     async def commit(self, change: Change) -> None:
         with _asking(self._metrics, "redis", change.shard):
             await self._store.commit(change)
-        self._metrics.applied(change)
+        if change.head.hash != change.prev:  # else only `published_to` was told
+            self._metrics.applied(change)
         self._metrics.enter(change.shard, "wait")
 
     async def reset(self, shard: int) -> None:

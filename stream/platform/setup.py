@@ -13,6 +13,7 @@ from stream.platform import kafka_admin, kafka_quota
 from stream.platform.genesis import write_genesis
 from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
 from stream.platform.onboarding import quota_errors, registry
+from stream.projection import open_projection
 from stream.settings import Settings
 
 WORKERS = ("intake", "archive")
@@ -25,7 +26,9 @@ GRANTS = (
     Grant("intake", TOPIC, topics.OUTCOMES_PREFIX, PREFIXED, WRITE),
     Grant("intake", TOPIC, topics.DEAD_LETTERS, LITERAL, WRITE),
     Grant("intake", GROUP, "intake", PREFIXED, READ),
+    Grant("intake", TOPIC, topics.CLOCK, LITERAL, WRITE),
     Grant("archive", TOPIC, topics.LEDGER, LITERAL, READ),
+    Grant("archive", TOPIC, topics.CLOCK, LITERAL, WRITE),
     Grant("archive", GROUP, "archive", PREFIXED, READ),
 )
 # By address, None for all others. A limit of the listener would make all wait for whoever connects too often.
@@ -33,16 +36,20 @@ CONNECTIONS_S_MAX = {None: 20, "127.0.0.1": 500}
 
 
 def set_up_platform(
-    settings: Settings, progress: Callable[[str], None], note: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    progress: Callable[[str], None],
+    note: Callable[[str], None] = lambda _: None,
+    begun: bool = False,
 ) -> None:
-    """Make users, rights and topics as they must be; what is right already stays.
+    """Make users, rights, topics and first blocks as they must be; what is right already stays.
 
-    `note` is told what an operator should know of: topics of registered apps that were missing.
-
-    Returns once the broker lets the last worker log in and see its topic: then all the others can, too.
-    Raises OperatorError if the broker refuses, or if a topic has another number of partitions.
+    `note` is told what an operator should know of: topics of registered apps that were missing. `begun`:
+    somebody remembers that all first blocks were written, so that an empty ledger is a loss. Returns once the
+    broker lets the last worker log in and see its topics: then all the others can, too. Raises OperatorError
+    if the broker refuses, if a topic has too few partitions, or for such a loss.
     """
     progress("setting up topics, users and rights")
+    kafka_admin.topics_seen_by(settings, "admin")  # or it says why not
     admin = kafka_admin.admin_client(settings)
     with kafka_admin.told_to_operator(settings):
         passwords = {user: settings.password(user) for user in WORKERS}
@@ -54,8 +61,8 @@ def set_up_platform(
         kafka_admin.make_topics(admin, topics.topic_specs(settings.shards, apps))
     for app in apps:
         _tell_made_again(app, existing, note)
-    kafka_admin.wait_visible(settings, WORKERS[-1], {topics.LEDGER})
-    asyncio.run(_write_genesis(settings))
+    kafka_admin.wait_visible(settings, WORKERS[-1], {topics.LEDGER, topics.CLOCK})
+    asyncio.run(_write_genesis(settings, begun))
     if settings.embedded:
         with quota_errors(settings):
             asyncio.run(_limit_connection_rates(settings))
@@ -85,14 +92,14 @@ def _tell_made_again(app: str, existing: Container[str], note: Callable[[str], N
         note(f"{outcomes} was missing and is made again; older outcomes are in the archive only.")
 
 
-async def _write_genesis(settings: Settings) -> None:
+async def _write_genesis(settings: Settings, begun: bool) -> None:
     ledger = KafkaLedger(settings.kafka_client("admin"))
     topics_of_broker = KafkaTopics(settings.librdkafka("admin"))
+    platform = settings.platform_id, settings.shards, settings.simulated_clock
     try:
         ids = await topics_of_broker.ids([topics.COMMANDS])
-        await write_genesis(
-            ledger, settings.platform_id, settings.shards, settings.simulated_clock, ids[topics.COMMANDS]
-        )
+        async with open_projection(settings) as store:
+            await write_genesis(ledger, store, *platform, ids[topics.COMMANDS], begun)
     except (Doubt, LedgerGap, BlockError, NewerFormat) as error:
         raise OperatorError(
             f"The ledger's first blocks could not be written: {error}.",

@@ -54,6 +54,9 @@ class Worker:
         self.next = positions[self.tp]
         self.placed.put_nowait(self.next)
 
+    async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
+        return dict.fromkeys(tps, self.ledger[-1].offset + 1 if self.ledger else 0)
+
     async def start(self) -> int:
         await self.handler.assigned({self.tp}, self)
         return await asyncio.wait_for(self.placed.get(), 20)

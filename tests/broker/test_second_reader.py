@@ -41,7 +41,7 @@ def made() -> Iterator[tuple[str, Made]]:
 
 
 def says_too_much(batch: Made) -> bool:
-    """snappy-java sets aside what a block says that it has or unpacks to: a batch of 80 bytes may say 2 GiB."""
+    """snappy-java sets aside what a block says that it has or unpacks to: 80 bytes may say 2 GiB."""
     if batch.codec != SNAPPY:
         return False
     try:

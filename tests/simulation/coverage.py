@@ -7,6 +7,7 @@ broke it. So a long run in which one of these counts zero fails, whatever else i
 SITUATIONS = (
     # zombies and late writers
     "intake: a zombie keeps its shards",
+    "intake: a shard handed over with nothing unpublished",
     "ledger: a block of a former owner accepted",
     "ledger: a block of a former owner ignored",
     "ledger: a repeated or late block ignored",

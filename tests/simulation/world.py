@@ -73,6 +73,7 @@ class World:
         )  # of the accepted chain, by the reader's rule
         self.accepted: dict[int, list[Block]] = defaultdict(list)
         self.wanted: dict[tuple[int, int], set[tuple[str, bytes]]] = {}  # outcomes of accepted blocks
+        self.offsets: dict[tuple[int, int], int] = {}  # of accepted blocks, in the ledger
         self.published: set[tuple[str, bytes]] = set()
         self.copies: list[dict[int, Any]] = []
         self.clickhouse_down_until_s = 0.0
@@ -175,6 +176,7 @@ class World:
             self.placed_when_landed[block.hash] = writer.commands_ends.get(shard, ("", 0))
             messages = messages_of(block)
             self.wanted[shard, block.meta.seq] = {(t, m.value) for t, ms in messages.items() for m in ms}
+            self.offsets[shard, block.meta.seq] = offset
         owner = self.intake.owner.get(shard)
         if owner is not None and owner is not writer:
             kind = "accepted" if accepted else "ignored"
@@ -230,6 +232,12 @@ class World:
             raise self.violation(
                 f"Redis of shard {change.shard} moved to a head that the ledger does not hold"
             )
+        for (shard, seq), offset in self.offsets.items():
+            told = shard == change.shard and offset < change.head.published_to
+            if told and not self.wanted[shard, seq] <= self.published:
+                raise self.violation(f"Redis says that block {seq} of shard {shard} is published; it is not")
+        if change.prev == change.head.hash:
+            self.count("intake: a shard handed over with nothing unpublished")
 
     def _redis_goes_back(self) -> None:
         which = self.chance.below("which copy", len(self.copies) + 1)

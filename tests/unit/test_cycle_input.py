@@ -19,8 +19,12 @@ from tests.making import BUS, METRO, NOON_MS, SOURCES, TODAY, fetch, head, packe
 from tests.unit.fair_time import HOUR_MS, MIDNIGHT_MS, Log, Shard, end_of, logs, places, refused, unreadable
 
 
-def new_buffer(fair_rows_s: int = limits.FAIR_ROWS_S, **said: object) -> Buffer:
-    return Buffer(0, {topic: source(0, topic) for topic in SOURCES}, fair_rows_s, **said)
+def new_buffer(**rows_max: int) -> Buffer:
+    """Of all sources; `rows_max`: quotas by app."""
+    buffer = Buffer(0, {topic: source(0, topic) for topic in SOURCES}, limits.FAIR_ROWS_S)
+    for app, rows in rows_max.items():
+        buffer.limit(f"intake.{app}", rows)
+    return buffer
 
 
 def ones(count: int, value: bytes = b"x", first: int = 0, ms: int = NOON_MS) -> list[Batch]:
@@ -141,8 +145,7 @@ def test_a_command_ends_its_cycle_also_among_records_of_its_batch() -> None:
 
 def test_a_header_that_claims_two_billion_offsets_costs_one_row_and_no_memory() -> None:
     """Neither of the buffer, nor of its source's share of the shard, nor of its quota."""
-    buffer = new_buffer()
-    buffer.limit(METRO, 100)
+    buffer = new_buffer(metro=100)
     buffer.add(fetch(METRO, [refused(0, 2**31 - 1), packed(2**31 - 1, b"x")]))
     buffer.add(fetch(BUS, [packed(0, b"x", ms=NOON_MS + 1)]))
     tracemalloc.start()
@@ -230,8 +233,7 @@ def test_small_batches_fill_a_share_with_what_they_take_in_memory() -> None:
 
 
 def test_a_quota_of_rows_pauses_its_source_alone_until_the_next_day() -> None:
-    buffer = new_buffer()
-    buffer.limit(METRO, 3)
+    buffer = new_buffer(metro=3)
     buffer.add(fetch(METRO, ones(2)))
     buffer.take(head(0), TODAY)
     assert buffer.wants(METRO, TODAY), "two of three"

@@ -44,7 +44,9 @@ def test_it_is_found_in_an_id_behind_its_date(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", AS_NAMES + IN_TEXTS)
-@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"a": [t, 1]}, lambda t: {t: 1}], ids=str)
+@pytest.mark.parametrize(
+    "wrap", [lambda t: t, lambda t: {"a": [t, 1]}, lambda t: {t: 1}], ids=["text", "list", "key"]
+)
 def test_it_is_found_in_evidence(text: str, wrap: object) -> None:
     expected = Refusal(Verdict.PERSONAL_DATA, "evidence: holds an ID or phone number")
     assert read_report(record(evidence=wrap(text))) == expected

@@ -8,15 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Refusal, read_report
+from schemas.limits import FAIR_ROWS_S
 from schemas.members import members_of
 from schemas.outcome import messages_of
 from schemas.refusal import NESTED_MAX
 from schemas.report import AMOUNT_MAX
+from schemas.state import Source
 from schemas.verdicts import Verdict
 from stream.cycle_input import Buffer
 from stream.decide import decide
 from stream.read import read_records
-from tests.making import METRO, NOON_MS, arrived, batch, fields, head, platform, record, uid
+from tests.making import METRO, TODAY, fetch, fields, head, packed, platform, record, uid
 
 GOOD = record()
 LAST = b"txn-a"
@@ -222,9 +224,9 @@ def test_no_detail_holds_anything_that_the_app_wrote(
 
 def details_of(value: bytes, topic: str, shard: int) -> list[str]:
     """The details that are published when a record is sent twice."""
-    buffer = Buffer(shard, {topic: 0})
-    buffer.add(batch(topic, [arrived(n, value, NOON_MS) for n in range(2)], shard=shard))
-    place, cycle = platform(), buffer.take(head())
+    buffer = Buffer(shard, {topic: Source("made-by-a-test", 0)}, FAIR_ROWS_S)
+    buffer.add(fetch(topic, [packed(0, value, value)], shard=shard))
+    place, cycle = platform(), buffer.take(head(), TODAY)
     reading = read_records(cycle, place.rules, place.dedupe_key)
     published = messages_of(decide(place, head(), cycle, reading, {}, set(), 0))
     told = [
