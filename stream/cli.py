@@ -17,6 +17,7 @@ PYTHON_MIN = (3, 11)
 COMMANDS = {
     "up": "stream.commands.stack:up",
     "down": "stream.commands.stack:down",
+    "keep": "stream.commands.stack:keep",
     "status": "stream.commands.status:status",
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
