@@ -45,12 +45,14 @@ class ArchiveDamaged(Exception):
 
 
 class QueryRefused(Exception):
-    """A query that is not answered; `code` is ClickHouse's, 0 if unknown."""
+    """A query that is not answered; `code` is ClickHouse's, 0 if unknown; the rest as in `Answer`."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, verb: str = "", tables: tuple[str, ...] = ()) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+        self.verb = verb
+        self.tables = tables
 
     @classmethod
     def of(cls, code: int, name: str, message: str) -> "QueryRefused":

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from sinks.clickhouse.errors import QueryRefused
+from sinks.clickhouse.nameable import OPERATOR
 from sinks.clickhouse.read_only import Answer, Question, ReadOnlyArchive
 from stream.query.request import QUERY_BYTES_MAX, check_password, query_id_of, read_request
 from stream.query.response import SERVER, answered, encoding_of, refused
@@ -65,7 +66,7 @@ class QueryEndpoint:
             return refused(error, query_id)
 
     async def _answer(self, request: web.Request, query_id: str) -> web.Response:
-        asked = await read_request(request)
+        asked = await read_request(request, OPERATOR)
         if not asked.question.sql:
             return web.Response(text="Ok.\n", headers=SERVER)
         answer = await self._ask(asked.question)

@@ -48,8 +48,9 @@ def query_id_of(request: web.Request) -> str:
     return query_id
 
 
-async def read_request(request: web.Request) -> QueryRequest:
-    """The query of a GET, HEAD or POST; its text may be empty. Raises `QueryRefused`."""
+async def read_request(request: web.Request, sees: str) -> QueryRequest:
+    """The query of a GET, HEAD or POST by somebody who `sees` that much (nameable.py); its text may be empty.
+    Raises `QueryRefused`."""
     given = dict(request.query)
     for name in ("compress", "decompress"):
         if _switched_on(given, name):
@@ -59,6 +60,7 @@ async def read_request(request: web.Request) -> QueryRequest:
     given |= form
     question = Question(
         _sql(given.get("query", "").encode(), body),
+        sees,
         given.get("default_format") or request.headers.get("X-ClickHouse-Format") or DEFAULT_FORMAT,
         {name.removeprefix("param_"): given[name] for name in given if name.startswith("param_")},
         {name: given[name] for name in given if not _is_no_setting(name)},

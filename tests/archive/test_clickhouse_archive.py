@@ -52,7 +52,7 @@ def test_a_row_carries_everything_that_the_block_says(chdb, sql, chains, shard):
     assert second["points_milli"] == 1001
     assert second["expires_on"] == dt.date(2024, 9, 7) + dt.timedelta(days=701)
     assert second["occurred_at"].isoformat() == "2024-09-07T07:59:00.005000+08:00"
-    assert second["time"].replace(tzinfo=None) == dt.datetime(2024, 9, 7, 0, 0, 0, 5000)
+    assert second["time"].replace(tzinfo=None) == dt.datetime(2024, 9, 7, 8, 0, 0, 5000)
     assert (refused["verdict"], refused["raw"], refused["detail"]) == ("malformed", b"\xff\x00'", "uid: 缺少")
 
 

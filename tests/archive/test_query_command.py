@@ -45,7 +45,7 @@ def test_rows_are_shown_as_a_table_as_json_and_as_they_come(archive):
     assert [cell.strip() for cell in lines[5].strip("│").split("│")] == ["1", "1", "credited", "碳积分"]
     assert lines[-1] == "3 rows"
     rows = json.loads(run(sql, "--json").output)
-    assert rows[2] == {"seq": 1, "row": 1, "verdict": "credited", "x": "碳积分"}
+    assert rows[2] == {"seq": "1", "row": 1, "verdict": "credited", "x": "碳积分"}
     assert run(sql + " FORMAT CSV").output.splitlines()[0] == '0,0,"genesis","碳积分"'
     assert "genesis" in run(f"SELECT * FROM entries WHERE {archive} LIMIT 1").output
 

@@ -158,7 +158,7 @@ class Held(ReadOnlyArchive):
 
     def answer(self, question) -> Answer:
         assert self.told.wait(30)
-        return Answer(b"1\n", "TSV", "text/plain", "UTC", 1, 1, 1, 0.0)
+        return Answer(b"1\n", "TSV", "text/plain", "UTC", 1, 1, 1, 0.0, "select", ())
 
     def close(self) -> None:
         """Has no handle."""

@@ -162,7 +162,7 @@ def test_the_database_is_named_in_the_url_or_in_a_header(ask, endpoint):
     assert ask(sql).text.strip() == endpoint.database
     by_header = ask(sql, {"X-ClickHouse-Database": endpoint.database}, database=None)
     assert by_header.text.strip() == endpoint.database
-    assert int(ask("SELECT count() FROM tables", database="system").text) > 0
+    assert int(ask("SELECT count() FROM system.tables").text) > 0
     unknown = ask(sql, database="nowhere")
     assert (unknown.status, unknown.headers["X-ClickHouse-Exception-Code"]) == (404, "81")
 
