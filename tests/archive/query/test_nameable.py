@@ -108,7 +108,8 @@ def test_functions_off_the_list_are_refused_and_those_on_it_tell_nothing(reader)
                 reader.ask(f"SELECT {name}If('{reader.marker}', 1)"),
                 reader.ask(f"SELECT * APPLY({name}) FROM (SELECT '{reader.marker}')"),
             ):
-                assert asked.code in REFUSED, (name, asked)
+                assert asked.code in REFUSED | {47}, (name, asked)  # 47: an aggregate as an argument
+                assert SECRET.encode() not in asked.told, name
     assert told > 500, "hardly any function took the texts: the test tells little"
 
 
