@@ -60,6 +60,10 @@ class QueryRefused(Exception):
         return cls(code, f"Code: {code}. DB::Exception: {message}. ({name})")
 
 
+class QueryEnded(QueryRefused):
+    """A query that could only be ended together with the process that it ran in."""
+
+
 def is_retriable(error: BaseException) -> bool:
     """Whether the same call may succeed later without anybody's help, or after freeing disk space."""
     code = getattr(error, "code", None)

@@ -201,9 +201,11 @@ class ReadOnlyArchive:
         """ClickHouse's error, from its own code on, without where in the machine its data lies."""
         start = max(message.find("Code: "), 0)
         code = re.match(r"Code: (\d+)", message[start:])
-        told = re.sub(
-            r" ?\(?while (reading|executing)[^()]*(\([^()]*\)[^()]*)*\)?", "", message[start:], flags=re.I
+        told, *more = re.split(
+            r"[:.,]? ?\(?while (?:reading|executing)", message[start:], maxsplit=1, flags=re.I
         )
+        if more and (name := re.search(r" \([A-Z_]+\)$", more[0].strip())):
+            told += name[0]
         told = told.replace(str(self._folder), "").strip()
         return QueryRefused(int(code[1]) if code else 0, told, verb, tables)
 

@@ -47,8 +47,7 @@ def archive() -> None:
     from urllib.parse import urlsplit
 
     from sinks.clickhouse.archive import ClickHouseArchive
-    from sinks.clickhouse.client import chdb_folder
-    from sinks.clickhouse.read_only import ReadOnlyArchive
+    from sinks.clickhouse.engine import Engine, EngineArchive, EngineReader
     from stream.archive import ArchiveHandler
     from stream.faust_app import batch_app, run_beside
     from stream.query.endpoint import QueryEndpoint
@@ -56,10 +55,12 @@ def archive() -> None:
 
     settings = load()
     thread = ThreadPoolExecutor(1, "clickhouse")
-    handler = ArchiveHandler(ClickHouseArchive(settings.clickhouse_dsn), thread)
+    engine = Engine(settings.clickhouse_dsn) if settings.query_url else None
+    archive = EngineArchive(engine) if engine else ClickHouseArchive(settings.clickhouse_dsn)
+    handler = ArchiveHandler(archive, thread)
     app = batch_app(settings, "archive", list(handler.topics), handler)
-    if folder := chdb_folder(settings.clickhouse_dsn):
-        reader = ReadOnlyArchive(folder)
+    if engine:
+        reader = EngineReader(engine)
         run_beside(app, QueryEndpoint(settings.query_url, settings.query_token, reader, thread))
     _run(settings, app, "archive", handler.metrics, urlsplit(settings.query_url).port)
 

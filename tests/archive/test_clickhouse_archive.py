@@ -9,7 +9,7 @@ from schemas.block import COLUMNS, SCHEMA
 from sinks.clickhouse.archive import ClickHouseArchive
 from sinks.clickhouse.client import open_client
 from sinks.clickhouse.errors import RETRIABLE, ArchiveDamaged, ArchiveUnavailable, is_retriable
-from sinks.clickhouse.rows import rows_of
+from sinks.clickhouse.rows import insert_of, rows_of
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 
 
@@ -83,7 +83,7 @@ def test_one_run_is_one_part_in_the_partition_of_its_month(chdb, sql, chains, sh
 def test_a_run_over_two_months_is_refused_as_a_whole(chdb, sql, chains, shard):
     blocks = chains.chain(shard, [(2, 30 * 86_400_000)])
     with pytest.raises(DatabaseError, match=r"TOO_MANY_PARTS|Too many partitions"):
-        ClickHouseArchive._append(chdb, chdb._client, run_of(blocks, 0, 1), NOTHING)
+        ClickHouseArchive._append(chdb, chdb._client, insert_of(run_of(blocks, 0, 1)), NOTHING)
     assert counts(sql, shard) == (0, 0)
 
 
