@@ -50,6 +50,7 @@ def archive() -> None:
     from sinks.clickhouse.engine import Engine, EngineArchive, EngineReader
     from stream.archive import ArchiveHandler
     from stream.faust_app import batch_app, run_beside
+    from stream.query.analysts import Passwords
     from stream.query.endpoint import QueryEndpoint
     from stream.settings import load
 
@@ -60,8 +61,8 @@ def archive() -> None:
     handler = ArchiveHandler(archive, thread)
     app = batch_app(settings, "archive", list(handler.topics), handler)
     if engine:
-        reader = EngineReader(engine)
-        run_beside(app, QueryEndpoint(settings.query_url, settings.query_token, reader, thread))
+        reader, passwords = EngineReader(engine), Passwords(settings.home, settings.query_token)
+        run_beside(app, QueryEndpoint(settings.query_url, passwords, reader, thread))
     _run(settings, app, "archive", handler.metrics, urlsplit(settings.query_url).port)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,6 +12,7 @@ from sinks.clickhouse.read_only import ReadOnlyArchive
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 from stream.commands import query as command
 from stream.errors import OperatorError
+from stream.query import endpoint as query_endpoint
 from tests.archive.query.serving import TOKEN, serving
 
 
@@ -32,6 +34,7 @@ def archive(chdb, chdb_dsn, chains, shard, monkeypatch) -> Iterator[str]:
     """The condition of three rows: genesis and two credited."""
     blocks = chains.chain(shard, [(2, 0)])
     chdb.append(Run(shard, tuple(LedgerBlock(b, b.meta.seq) for b in blocks)), NOTHING)
+    monkeypatch.setattr(query_endpoint, "log", Mock())  # it would be printed among the command's output
     with serving(ReadOnlyArchive(chdb_folder(chdb_dsn))) as endpoint:
         monkeypatch.setattr(command, "load", lambda: Stack(endpoint.url))
         yield f"shard = {shard}"
