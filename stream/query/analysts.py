@@ -132,7 +132,7 @@ class Passwords:
 
 @contextlib.contextmanager
 def _changing(home: Path) -> Iterator[dict[str, Analyst]]:
-    """The analysts of a data folder, to be changed by one process at a time; kept unless an error is raised."""
+    """The analysts of a data folder, to be changed by one process at a time; kept if no error is raised."""
     with folder.locked(home / "run" / "analysts.lock"):
         analysts = read(home)
         yield analysts

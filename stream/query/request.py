@@ -66,9 +66,11 @@ async def read_request(request: web.Request, sees: str) -> QueryRequest:
         given.get("database") or request.headers.get("X-ClickHouse-Database", ""),
         _number(given, "client_protocol_version"),
     )
-    compressed = "enable_http_compression" not in given or _switched_on(given, "enable_http_compression")
+    in_blocks = _switched_on(given, "compress")
+    asked_for = {"enable_http_compression": "0" if in_blocks else "1", **given}
+    compressed = _switched_on(asked_for, "enable_http_compression")
     progress = _switched_on(given, "send_progress_in_http_headers")
-    return QueryRequest(question, compressed, _switched_on(given, "compress"), progress)
+    return QueryRequest(question, compressed, in_blocks, progress)
 
 
 def credentials_of(request: web.Request) -> tuple[str, str]:
