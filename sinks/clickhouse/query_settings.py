@@ -58,7 +58,7 @@ def settings_of_query(given: dict[str, str], present: dict[str, str]) -> dict[st
     settings = {name: str(value) for name, value in wanted.items()}
     if given.get(_OVERFLOW) == "break" and settings["max_result_rows"] != str(LIMITS["max_result_rows"]):
         # Who asks for the first rows alone gets them, in whole blocks, so these are made small. Our own limit
-        # never cuts an answer without a word: the bytes, which fall under the same mode, are counted afterwards.
+        # never cuts an answer without a word: the bytes, which fall under the same mode, are counted then.
         block = {"max_block_size": settings.get("max_block_size") or settings["max_result_rows"]}
         more = {**block, **_FIXED, _OVERFLOW: "break", "max_result_bytes": "0"}
         return {**settings, **more, "readonly": "1"}
