@@ -81,8 +81,8 @@ class Names:
     def _query(self, node: Node) -> None:
         if node.kind not in _QUERIES:
             raise QueryRefused.of(_READONLY, "READONLY", "Only queries can be explained here")
-        if any(child.kind == "Literal" for child in node.children):
-            raise _not_here("INTO")
+        if any(child.kind in ("Literal", "Identifier") for child in node.children):
+            raise _not_here("INTO, or a FORMAT that does not stand last or is quoted,")
         self._part(node)
 
     def _part(self, node: Node, parent: str = "") -> None:

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from sinks.clickhouse.errors import QueryEnded, QueryRefused
 from sinks.clickhouse.read_only import Answer, Question
+from stream.connections import UNSENT_BYTES_MAX, Connections
 from stream.query.analysts import Asker, Passwords
-from stream.query.connections import UNSENT_BYTES_MAX, Connections
 from stream.query.request import QUERY_BYTES_MAX, credentials_of, query_id_of, read_request
 from stream.query.response import SERVER, answered, encoding_of, refused
 from stream.query.standing import Standing

@@ -1,5 +1,6 @@
 """Analysts: one password each, what each may name, what is logged, and who may not ask for a while."""
 
+import asyncio
 import json
 import socket
 import time
@@ -10,13 +11,16 @@ from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
 
 from sinks.clickhouse.client import chdb_folder
 from sinks.clickhouse.errors import QueryEnded
 from sinks.clickhouse.read_only import Answer, Question, ReadOnlyArchive
+from stream import connections
 from stream.commands import analyst as command
 from stream.errors import OperatorError
-from stream.query import analysts, connections
+from stream.metrics.endpoint import MetricsEndpoint, listen, shown
+from stream.query import analysts
 from stream.query import endpoint as query_endpoint
 from stream.query.standing import PERIOD_S, Standing
 from tests.archive.query.serving import TOKEN, Endpoint, serving
@@ -225,3 +229,26 @@ def test_settings_that_drivers_always_send_are_taken(served):
     )  # fmt: skip
     assert json.loads(first[2])["rows"] == 5
     assert ask("SELECT 1", login("operator", TOKEN), extremes=1)[1]["X-ClickHouse-Exception-Code"] == "164"
+
+
+def test_half_requests_do_not_keep_anybody_from_a_workers_metrics():
+    """Of each worker, so that nobody without a password ends one by its descriptors."""
+
+    async def main() -> None:
+        listening = listen({})
+        endpoint = MetricsEndpoint(CollectorRegistry(), listening)
+        await endpoint.start()
+        host, _, port = shown(listening).partition(":")
+        half = [await asyncio.open_connection(host, int(port)) for _ in range(200)]
+        for _, writer in half:
+            writer.write(b"GET /metrics HTTP/1.1\r\nX-Half: ")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 200")
+        ended = [asyncio.create_task(one.read()) for one, _ in half[: 200 - connections.CONNECTIONS_MAX]]
+        await asyncio.wait_for(asyncio.gather(*ended, return_exceptions=True), 10)
+        for _, writer in half:
+            writer.close()
+        await endpoint.stop()
+
+    asyncio.run(main())

@@ -1,8 +1,7 @@
-"""The endpoint's connections: so many, each with a time for the head of a request, and one for taking an
-answer.
+"""Connections of a worker's endpoints: so many, each with a time for a request's head and for taking answers.
 
-aiohttp limits neither. A client that opens connections and says nothing costs the worker a descriptor each,
-and one that does not take its answer 64 MiB of memory.
+aiohttp limits neither. A client that opens connections and says nothing costs a worker a descriptor each, and
+one that does not take its answer costs 64 MiB of memory.
 """
 
 import asyncio
