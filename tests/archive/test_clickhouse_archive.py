@@ -11,7 +11,7 @@ from schemas.limits import OFFSET_MAX
 from sinks.clickhouse.archive import ClickHouseArchive
 from sinks.clickhouse.client import open_client
 from sinks.clickhouse.errors import RETRIABLE, ArchiveDamaged, ArchiveUnavailable, is_retriable
-from sinks.clickhouse.rows import rows_of
+from sinks.clickhouse.rows import insert_of, rows_of
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 
 
@@ -65,7 +65,7 @@ def test_a_row_carries_everything_that_the_block_says(chdb, sql, chains, shard):
     assert second["points_milli"] == 1001
     assert second["expires_on"] == dt.date(2024, 9, 7) + dt.timedelta(days=701)
     assert second["occurred_at"].isoformat() == "2024-09-07T07:59:00.005000+08:00"
-    assert second["time"].replace(tzinfo=None) == dt.datetime(2024, 9, 7, 0, 0, 0, 5000)
+    assert second["time"].replace(tzinfo=None) == dt.datetime(2024, 9, 7, 8, 0, 0, 5000)
     assert (second["kind"], second["topic_id"], second["release"]) == ("report", "m", RELEASE)
     assert (second["last_offset"], second["lots"], second["certifiable"]) == (1001, [], 0)
     assert (refused["kind"], refused["verdict"], refused["detail"]) == ("", "malformed", "uid: 缺少")
@@ -106,7 +106,7 @@ def test_one_run_is_one_part_in_the_partition_of_its_month(chdb, sql, chains, sh
 def test_a_run_over_two_months_is_refused_as_a_whole(chdb, sql, chains, shard):
     blocks = chains.chain(shard, [(2, 30 * 86_400_000)])
     with pytest.raises(DatabaseError, match=r"TOO_MANY_PARTS|Too many partitions"):
-        ClickHouseArchive._append(chdb, chdb._client, run_of(blocks, 0, 1), NOTHING)
+        ClickHouseArchive._append(chdb, chdb._client, insert_of(run_of(blocks, 0, 1)), NOTHING)
     assert counts(sql, shard) == (0, 0)
 
 
