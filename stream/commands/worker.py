@@ -105,7 +105,7 @@ def _alone(settings: Settings) -> Iterator[None]:
             yield
     except BlockingIOError as error:
         raise OperatorError(
-            f"Another archive worker uses the ClickHouse folder of {settings.home}: it belongs to one process.",
+            f"Another archive worker uses the ClickHouse of {settings.home}, which belongs to one process.",
             "let that one run, or end it first: `points status` shows it.",
         ) from error
 
