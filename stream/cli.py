@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "stream.commands.status:status",
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
+    "analyst": "stream.commands.analyst:analyst",
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",
     "balance": "stream.commands.balance:balance",
