@@ -168,7 +168,7 @@ def _keeper(home: Path) -> str:
     if processes.find(home, keeper.NAME) is None:
         raise OperatorError("The keeper does not run: nobody starts what dies again.", "run `points up`.")
     if told := keeper.words(keeper.told(home)):
-        todo = "see that section of docs/runbook.md: a service was started again."
+        todo = "see docs/runbook.md, a service was started again."
         raise Warned("; ".join(told), todo)
     return f"keeps {', '.join(keeper.SERVICES)}"
 
@@ -211,7 +211,7 @@ def _topics(settings: Settings | None) -> str:
         )
         raise OperatorError(told, todo)
     if differences:
-        raise Warned(told, "no partition can be removed: see that section of docs/runbook.md.")
+        raise Warned(told, "see docs/runbook.md, a topic is missing or has too many partitions.")
     return f"{len(specs)} topics of {settings.shards} partitions"
 
 

@@ -86,7 +86,7 @@ def _tell_made_again(app: str, existing: Container[str], note: Callable[[str], N
     if intake not in existing:
         note(
             f"{intake} was missing and is made again, empty; what it held and was not decided is lost. "
-            f"No worker reads it until `points topics adopt` has said from where; the other apps go on."
+            f"No worker reads it before `points topics adopt {intake}`; the other apps go on."
         )
     if outcomes not in existing:
         note(f"{outcomes} was missing and is made again; older outcomes are in the archive only.")

@@ -65,7 +65,7 @@ def test_topics_are_compared_with_the_registry_and_made_again(platform) -> None:
     up = points(platform, "up")
     assert up.returncode == 0
     assert "intake.metro was missing and is made again, empty" in up.stderr
-    assert "`points topics adopt`" in up.stderr
+    assert "`points topics adopt intake.metro`" in up.stderr
     assert "outcomes.bus was missing and is made again" in up.stderr
     assert doctors_word_on_topics(platform)["result"] == "ok"
     assert not any(listed(platform).values())
