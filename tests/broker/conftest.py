@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from loadtest.apps import with_apps
-from schemas.block import Block
+from schemas.block import Block, open_block
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
@@ -118,10 +118,10 @@ async def _accepted(settings: Settings) -> list[Block]:
     out = []
     for shard in range(settings.shards):
         head = ZERO_HASH
-        async for _, block in ledger.read(shard, 0, await ledger.end(shard)):
-            if block.prev == head:
-                head = block.hash
-                out.append(block)
+        async for _, record in ledger.read(shard, 0, await ledger.end(shard)):
+            if record.prev == head:
+                head = record.hash
+                out.append(open_block(record))
     await ledger.close()
     return out
 
