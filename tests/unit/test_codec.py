@@ -218,7 +218,10 @@ def test_a_name_that_stands_twice_comes_before_version_and_kind(value: bytes) ->
 
 def test_names_may_repeat_in_evidence_and_in_texts() -> None:
     """Evidence is opaque: only the hash of its bytes is kept, and nobody reads an amount from it."""
-    assert isinstance(read_report(with_evidence(b'{"a":1,"a":{"b":[{"c":1},{"c":1}]}}')), Report)
+    value = with_evidence(b'{"a":1,"a":{"b":[{"c":1},{"c":1}]}}')
+    assert isinstance(read_report(value), Report)
+    assert read_report(value.replace(b'"version": 1', b'"version": 2')).verdict is Verdict.UNSUPPORTED_VERSION
+    assert read_report(value.replace(b'"uid": "', b'"uid": "zq')).detail.startswith("uid: must match")
     assert isinstance(read_report(with_evidence(b'"\\"uid\\":1,\\"uid\\":2"')), Report)
     many = [record(f"n{n}", **more) for n, more in enumerate(EVERY_OPTION)]
     assert all(isinstance(item, Report) for item in read_reports(many)[0])
