@@ -4,7 +4,6 @@
 """
 
 import datetime as dt
-import hashlib
 import re
 
 import msgspec
@@ -15,7 +14,6 @@ from schemas.personal_data import (
     holds_personal_data,
     json_holds_personal_data,
     may_hold_personal_data,
-    values_in,
 )
 from schemas.refusal import RULES, Refusal, duplicate_name, malformed, refusal_of, too_nested
 from schemas.report import (
@@ -179,10 +177,7 @@ def _compact_day(ms: int) -> str:
 def read_report(value: bytes) -> Report | Refusal:
     """The closer look at one value: what exactly is wrong with it, if anything."""
     if len(value) > RECORD_BYTES_MAX:
-        digest = hashlib.sha256(value).hexdigest()
-        return Refusal(
-            Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}; sha256 {digest}"
-        )
+        return Refusal(Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
         report = _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -250,8 +245,3 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def json_text(value: bytes) -> str:
-    """A record's strings and numbers, to search."""
-    return values_in(value)
