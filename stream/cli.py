@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "stream.commands.status:status",
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
+    "topics": "stream.commands.topics:topics",
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",
     "balance": "stream.commands.balance:balance",

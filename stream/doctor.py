@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ from stream import redis_health
 from stream import settings as settings_module
 from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
 from stream.errors import OperatorError
-from stream.platform import clock
-from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
+from stream.platform import clock, onboarding
+from stream.platform.kafka_admin import admin_client, apps_with_topics, surplus_partitions, topic_differences
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10
@@ -181,13 +181,30 @@ def _topics(settings: Settings | None) -> str:
         raise Skipped("only the admin may see how topics are configured")
     try:
         admin = admin_client(settings)
-        specs = topic_specs(settings.shards, apps_with_topics(admin))
+        specs = topic_specs(settings.shards, {*apps_with_topics(admin), *_registered(settings)})
         differences = topic_differences(admin, specs)
+        surplus = surplus_partitions(admin, specs)
     except KafkaException as error:
         raise Skipped("Kafka does not answer") from error
     if differences:
         raise OperatorError("; ".join(differences), "run `points up`, which makes and corrects topics.")
+    if surplus:
+        raise OperatorError(
+            "; ".join(
+                f"{name} has {n} partitions, of which {settings.shards} are read"
+                for name, n in surplus.items()
+            ),
+            "see docs/runbook.md, a partition too many.",
+        )
     return f"{len(specs)} topics of {settings.shards} partitions"
+
+
+def _registered(settings: Settings) -> Iterable[str]:
+    """The registered apps, whose topics may be missing; none where Redis does not answer."""
+    try:
+        return onboarding.registry(settings)
+    except OperatorError:
+        return ()
 
 
 def _redis(settings: Settings | None) -> str:

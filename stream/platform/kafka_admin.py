@@ -122,7 +122,7 @@ def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> 
     found = [f"{name} is missing" for name in wanted if name not in existing]
     present = {name: spec for name, spec in wanted.items() if name in existing}
     for name, spec in present.items():
-        if len(existing[name].partitions) != spec.partitions:
+        if _is_wrong(spec, len(existing[name].partitions)):
             found.append(f"{name} has {len(existing[name].partitions)} partitions, not {spec.partitions}")
     for name, entries in _topic_configs(admin, present).items():
         found += [
@@ -133,11 +133,24 @@ def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> 
     return found
 
 
+def surplus_partitions(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> dict[str, int]:
+    """Topics with more partitions than shards, and how many: what stands in the surplus is read by nobody."""
+    wanted = {spec.name: spec.partitions for spec in specs}
+    existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    counts = {name: len(existing[name].partitions) for name in sorted(wanted) if name in existing}
+    return {name: count for name, count in counts.items() if count > wanted[name]}
+
+
+def _is_wrong(spec: topics.TopicSpec, partitions: int) -> bool:
+    """A partition too many stops nobody, but one of the ledger's: these are another platform's settings."""
+    return partitions < spec.partitions or (spec.name == topics.LEDGER and partitions > spec.partitions)
+
+
 def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
     """Makes and corrects topics. Raises OperatorError if one has another number of partitions."""
     existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     for spec in specs:
-        if spec.name in existing and len(existing[spec.name].partitions) != spec.partitions:
+        if spec.name in existing and _is_wrong(spec, len(existing[spec.name].partitions)):
             raise OperatorError(
                 f"Topic {spec.name} has {len(existing[spec.name].partitions)} partitions, "
                 f"not {spec.partitions}, and their number is fixed for life.",

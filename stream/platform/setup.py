@@ -12,6 +12,7 @@ from stream.errors import OperatorError
 from stream.platform import kafka_admin
 from stream.platform.genesis import write_genesis
 from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
+from stream.platform.onboarding import registry
 from stream.projection import open_projection
 from stream.settings import Settings
 
@@ -46,7 +47,8 @@ def set_up_platform(settings: Settings, progress: Callable[[str], None], begun: 
         passwords = {user: settings.password(user) for user in WORKERS}
         kafka_admin.set_passwords(admin, settings.kafka_sasl_mechanism, passwords)
         kafka_admin.grant(admin, GRANTS)
-        apps = kafka_admin.apps_with_topics(admin)
+        # An app whose topics are gone gets them again; a worker reads on after `points topics adopt`.
+        apps = {*kafka_admin.apps_with_topics(admin), *registry(settings)}
         kafka_admin.make_topics(admin, topics.topic_specs(settings.shards, apps))
     kafka_admin.wait_visible(settings, WORKERS[-1], {topics.LEDGER, topics.CLOCK})
     asyncio.run(_write_genesis(settings, begun))

@@ -22,7 +22,9 @@ class Platform:
         self.ledger, self.store = MemoryLedger(), MemoryStore()
 
     def set_up(self, begun: bool = False) -> None:
-        asyncio.run(write_genesis(self.ledger, self.store, "test", SHARDS, False, "commands".ljust(22, "-"), begun))
+        asyncio.run(
+            write_genesis(self.ledger, self.store, "test", SHARDS, False, "commands".ljust(22, "-"), begun)
+        )
 
     def first_blocks(self) -> list[Block]:
         async def read() -> list[Block]:
