@@ -85,6 +85,7 @@ class Intake:
         self._consumer, self._stopping = consumer, False
         self._sources = self._owned(tps)
         self.metrics.assigned(set(self._sources), consumer)
+        self._tell_surplus()
         for number in self._sources:
             self._arrived[number] = asyncio.Event()
             self._tasks[number] = asyncio.ensure_future(self._run(number))
@@ -100,17 +101,18 @@ class Intake:
         for tp in sorted(tps):
             sources.setdefault(tp.partition, []).append(tp.topic)
         for number, topics in sorted(sources.items()):
-            if number >= self._expected.shards:
-                log.warning("a surplus partition is not read", topics=topics, partition=number)
-                continue
             waiting = self._topics - set(topics) if COMMANDS in topics else topics
             if waiting:
                 log.warning("topics wait until all workers know them", shard=number, topics=sorted(waiting))
-        return {
-            number: topics
-            for number, topics in sources.items()
-            if COMMANDS in topics and number < self._expected.shards
-        }
+        return {number: topics for number, topics in sources.items() if COMMANDS in topics}
+
+    def _tell_surplus(self) -> None:
+        """Partitions beyond the shards are nobody's: what an app sends there gets no outcome."""
+        for topic in self.topics:
+            partitions = self._consumer.partitions_of(topic)
+            self.metrics.surplus(topic, max(0, partitions - self._expected.shards))
+            if partitions > self._expected.shards:
+                log.warning("partitions that are no shard's are not read", topic=topic, partitions=partitions)
 
     async def revoked(self, tps: set[TP]) -> None:
         """Lets running cycles end, then forgets everything: recovery finds it again."""

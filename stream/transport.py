@@ -109,6 +109,10 @@ class BatchConsumer(driver.Consumer):
         """The first offset that each partition still has."""
         return await self.earliest_offsets(*tps)
 
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has; 0 where it is missing."""
+        return self.topic_partitions(topic) or 0
+
     async def subscribe_to(self, topics: list[str]) -> None:
         """Reads these topics from now on: the group assigns everything anew."""
         [source] = self.app.topics

@@ -132,7 +132,7 @@ def wait_in_force(settings: Settings, app: App) -> list[int]:
     """
     deadline_s = time.monotonic() + IN_FORCE_TIMEOUT_S
     while (behind := shards_without(settings, app)) and time.monotonic() < deadline_s:
-        if not _intake_runs(settings):
+        if not intake_runs(settings):
             break
         time.sleep(IN_FORCE_POLL_S)
     return behind
@@ -156,7 +156,7 @@ async def _registry(settings: Settings) -> Registry:
     return found
 
 
-def _intake_runs(settings: Settings) -> bool:
+def intake_runs(settings: Settings) -> bool:
     with kafka_admin.told_to_operator(settings):
         admin = kafka_admin.admin_client(settings)  # a client that is let go takes its answers with it
         [answer] = admin.describe_consumer_groups(["intake"], request_timeout=REQUEST_TIMEOUT_S).values()

@@ -44,7 +44,7 @@ from tests.simulation.outside import (
     in_thread,
     ledger_record,
 )
-from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened, unsettled
+from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened_next, unsettled
 
 GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True, "fair_rows_s": 2}
 
@@ -364,8 +364,8 @@ class World:
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
             time_ns,
-            mock.patch("stream.archive_run.open_block", opened),
-            mock.patch("stream.recovery.open_block", opened),
+            mock.patch("stream.archive_run.open_next", opened_next),
+            mock.patch("stream.recovery.open_next", opened_next),
         ):
             try:
                 self.loop.run_until_complete(self.main(records))
