@@ -1,4 +1,4 @@
-"""What a report is worth, or why it is worth nothing, as far as only app, methodology and day decide it. Pure."""
+"""What a report is worth, or why nothing, as far as app, methodology and day alone decide it. Pure."""
 
 from typing import NamedTuple
 
