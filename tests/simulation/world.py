@@ -364,7 +364,7 @@ class World:
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
             time_ns,
-            mock.patch("stream.archive_run.open_block", opened),
+            mock.patch("schemas.block.open_block", opened),
             mock.patch("stream.recovery.open_block", opened),
         ):
             try:
