@@ -14,8 +14,10 @@ from schemas.report import DAY_MS
 COMMANDS = "commands"
 LEDGER = "ledger"
 DEAD_LETTERS = "dead-letters"
+CLOCK = "clock"
 INTAKE_PREFIX = "intake."
 OUTCOMES_PREFIX = "outcomes."
+_HOUR_MS = "3600000"
 
 
 def intake_topic(app: str) -> str:
@@ -31,6 +33,11 @@ def outcomes_topic(app: str) -> str:
 def app_of(topic: str) -> str:
     """The app that an intake topic belongs to; '' for the platform's own `commands`."""
     return topic.removeprefix(INTAKE_PREFIX) if topic.startswith(INTAKE_PREFIX) else ""
+
+
+def outcomes_app_of(topic: str) -> str:
+    """The app that a topic of outcomes belongs to."""
+    return topic.removeprefix(OUTCOMES_PREFIX)
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
@@ -51,6 +58,11 @@ def _source_config() -> dict[str, str]:
     }
 
 
+def _told_config(days: int) -> dict[str, str]:
+    # The broker's time here, too: it refuses a writer's that is an hour off.
+    return {"message.timestamp.type": "LogAppendTime", "retention.ms": str(days * DAY_MS)}
+
+
 def topic_specs(shards: int, apps: Iterable[str]) -> list[TopicSpec]:
     """All topics of a platform with `shards` partitions and these registered apps."""
     specs = [
@@ -68,7 +80,13 @@ def topic_specs(shards: int, apps: Iterable[str]) -> list[TopicSpec]:
                 "flush.messages": "1",
             },
         ),
-        TopicSpec(DEAD_LETTERS, shards, {"retention.ms": str(90 * DAY_MS)}),
+        TopicSpec(DEAD_LETTERS, shards, _told_config(90)),
+        # Empty records of whoever asks for the broker's time: it stands in the answer, nobody reads them.
+        TopicSpec(
+            CLOCK,
+            shards,
+            {"message.timestamp.type": "LogAppendTime", "retention.ms": _HOUR_MS, "segment.ms": _HOUR_MS},
+        ),
     ]
     return specs + [spec for app in apps for spec in app_topic_specs(shards, app)]
 
@@ -77,5 +95,5 @@ def app_topic_specs(shards: int, app: str) -> list[TopicSpec]:
     """The topics of one app."""
     return [
         TopicSpec(intake_topic(app), shards, _source_config()),
-        TopicSpec(outcomes_topic(app), shards, {"retention.ms": str(30 * DAY_MS)}),
+        TopicSpec(outcomes_topic(app), shards, _told_config(30)),
     ]

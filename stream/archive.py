@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 
 from schemas.block import RELEASE, BlockError, NewerFormat
@@ -125,6 +126,7 @@ class ArchiveHandler:
             placed = {TP(fetch.topic, fetch.partition): shard.next}
             self._seek = asyncio.ensure_future(self._consumer.seek_to(placed))
             return
+        ignored = shard.cutter.ignored
         try:
             for record in fetch.records:
                 self._enqueue(shard.cutter.push(read_record(record.value, record.headers), record.offset))
@@ -135,7 +137,7 @@ class ArchiveHandler:
             self._fail(_newer(fetch.partition, error))
             return
         shard.next = fetch.next
-        self.metrics.delivered(fetch)
+        self.metrics.delivered(fetch, shard.cutter.ignored - ignored)
         self._relieve()
         self._flush_when_idle(shard)
 
@@ -157,10 +159,28 @@ class ArchiveHandler:
 
     async def _place(self, number: int) -> None:
         shard = _Shard(number, await self._read_mark(number))
+        end = await self._ledger_end(number)
+        if end < shard.next:  # or it would wait there in silence, and take the records of then for the next
+            raise OperatorError(
+                f"Shard {number}: the ledger ends at {end}, but the archive has seen {shard.next}: the ledger"
+                " lost records.",
+                "see docs/runbook.md, ledger shorter than the archive.",
+            )
         self._shards[number] = shard
         self.metrics.placed(number, shard.next)
         log.info("shard ready", shard=number, seq=shard.mark.seq, ledger_offset=shard.next)
         await self._consumer.seek_to({TP(LEDGER, number): shard.next})
+
+    async def _ledger_end(self, number: int) -> int:
+        """Where the shard's ledger ends; waits for Kafka as long as it takes."""
+        failures, tp = 0, TP(LEDGER, number)
+        while True:
+            try:
+                return (await self._consumer.ends_of([tp]))[tp]
+            except (KafkaError, TimeoutError) as error:
+                log.warning("Kafka does not say where the ledger ends", shard=number, why=repr(error))
+                await asyncio.sleep(RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S) - 1)])
+                failures += 1
 
     async def _write(self, run: Run) -> None:
         """Returns when the run is archived, whoever did it."""

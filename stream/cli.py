@@ -1,13 +1,14 @@
 """The `points` command: it only assembles commands, and shows an operator's errors without a traceback."""
 
-import errno
+import logging
 import sys
+import traceback
 from importlib import import_module
 from importlib.metadata import entry_points
 
 import click
 
-from stream.errors import OperatorError
+from stream.errors import OperatorError, explained
 
 PYTHON_MIN = (3, 11)
 
@@ -16,9 +17,12 @@ PYTHON_MIN = (3, 11)
 COMMANDS = {
     "up": "stream.commands.stack:up",
     "down": "stream.commands.stack:down",
+    "keep": "stream.commands.stack:keep",
     "status": "stream.commands.status:status",
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
+    "analyst": "stream.commands.analyst:analyst",
+    "topics": "stream.commands.topics:topics",
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",
     "balance": "stream.commands.balance:balance",
@@ -48,21 +52,28 @@ def points() -> None:
 
 
 def main() -> None:
-    """Run `points`; exit 1 with one message for everything that an operator can put right."""
+    """Run `points`; exit 1 with one message for everything that an operator can put right.
+
+    Only a defect is shown with its traceback, and even then with what to do.
+    """
     if sys.version_info < PYTHON_MIN:
         found = ".".join(map(str, sys.version_info[:2]))
         _fail(
             OperatorError(f"points needs Python 3.11 or newer; this is {found}.", "make the venv with one.")
         )
+    # What libraries say on their own is in the error, with what to do.
+    logging.root.addHandler(logging.NullHandler())
     try:
         points(prog_name="points")
-    except OperatorError as error:
-        _fail(error)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        _fail(OperatorError(f"The disk is full{where}.", "free some space and repeat the command."))
+    except Exception as error:
+        known = explained(error)
+        if known is None:
+            traceback.print_exc()
+            known = OperatorError(
+                "The lines above are a defect of this release.",
+                "keep them, and go back to the release before.",
+            )
+        _fail(known)
 
 
 def _fail(error: OperatorError) -> None:

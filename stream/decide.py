@@ -15,7 +15,7 @@ from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS
 from schemas.report import Report, shanghai_day, to_ms
 from schemas.rules import Methodology, Rules, expiry_day, floor_ratio, ratio
 from schemas.shards import shards_of
-from schemas.state import Head, Person, Source
+from schemas.state import NO_LAGS, Head, Lag, Person, Source
 from schemas.topics import COMMANDS, app_of, intake_topic
 from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
 from stream.cycle_input import Cycle
@@ -75,11 +75,13 @@ def decide(
     persons: dict[str, Person],
     seen: set[int],
     published_to: int,
+    lags: dict[str, Lag] = NO_LAGS,
 ) -> Block:
     """The block that follows `head`: expiries that are due for the persons touched, then one row a record.
 
     `persons`: current values of `reading.uids` (absent: a new person); `seen`: those of the looked-up members
-    that are remembered; `published_to`: the ledger offset below which all outcomes are published.
+    that are remembered; `published_to`: the ledger offset below which all outcomes are published, but for
+    `lags`.
     """
     today = shanghai_day(cycle.time_ms[0])
     accounts = {uid: _Account(persons[uid]) if uid in persons else _Account(Person()) for uid in reading.uids}
@@ -99,6 +101,7 @@ def decide(
         desk.clock_offset_ms,
         published_to,
         platform.rules.identity,
+        lags=lags,
     )
     return make_block(head.hash, meta, columns)
 

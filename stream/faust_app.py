@@ -1,17 +1,16 @@
 """Wiring of a Faust worker: one app, one agent over all topics, one handler."""
 
-import gc
-import logging
 from typing import Protocol
 
 import faust
-import structlog
-import uvloop
 from faust.types.auth import SASLMechanism
 
-from stream.errors import OperatorError, end_process
+from stream.assignor import ShardAssignor
+from stream.errors import end_process
 from stream.settings import Settings
 from stream.transport import BatchSchema, BatchTransport, Handler
+
+METADATA_MAX_AGE_MS = 10_000  # how long a topic that was missing, or has a partition more, may go unnoticed
 
 
 class BatchApp(faust.App):
@@ -33,8 +32,10 @@ def batch_app(settings: Settings, group: str, topics: list[str], handler: Handle
         broker_heartbeat_interval=2.0,
         broker_request_timeout=30.0,
         consumer_max_fetch_size=4 << 20,
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         consumer_auto_offset_reset="earliest",  # never used: partitions are placed by the handler
         cython_optimizations=True,
+        PartitionAssignor=ShardAssignor,
         datadir=settings.home / "run" / f"faust-{group}",
         key_serializer="raw",
         value_serializer="raw",
@@ -81,14 +82,7 @@ def run_beside(app: faust.App, other: Startable) -> None:
     @app.service
     class Beside(faust.Service):
         async def on_start(self) -> None:
-            try:
-                await other.start()
-            except OSError as error:
-                end_process(
-                    OperatorError(
-                        f"Cannot listen: {error.strerror}.", "run `points up`: it chooses a free port."
-                    )
-                )
+            await other.start()
 
         async def on_stop(self) -> None:
             await other.stop()
@@ -102,27 +96,3 @@ def _credentials(settings: Settings, principal: str) -> faust.SASLCredentials:
         mechanism=SASLMechanism(client["sasl_mechanism"]),
         ssl_context=client.get("ssl_context"),
     )
-
-
-def configure_log() -> None:
-    """Lines for people, without the locals of a traceback: these hold records and secrets."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-
-
-def run_worker(app: faust.App) -> None:
-    """Runs until SIGTERM; exits with 1 on any failure: every effect is recoverable, and none is skipped."""
-    uvloop.install()
-    configure_log()
-    # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so collections
-    # find nothing, and at the default thresholds they cost a tenth of the worker's time.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
-    worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True)
-    worker.execute_from_commandline()

@@ -3,26 +3,29 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import structlog
-from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 
-from schemas.state import Source
+from schemas.state import Change
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
 from stream.cycle import Shard, run_cycle, today
 from stream.errors import end_process
 from stream.metrics.intake import IntakeMetrics
 from stream.metrics.ports import WatchedLedger, WatchedPublisher, WatchedStore
-from stream.recovery import Expected, recover
+from stream.placing import Placing, is_misplaced
+from stream.recovery import Expected, catch_up, recover
 from stream.transport import BatchConsumer, Fetch
 
 log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
 IDLE_CHECK_S = 1.0  # one HGET a shard: how long a Redis that went back may go unnoticed
 OWED_WAIT_S = 2.0  # for records that are known to exist, of a topic whose broker does not give them
+CATCH_UP_INTERVAL_S = 2.0  # between two looks for a topic of outcomes that is missing
 TAKE_UP_DELAY_S = 1.0  # apps registered in one go cost one rebalance, not one each
 RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
@@ -45,11 +48,9 @@ class Intake:
         self._store = WatchedStore(store, self.metrics)
         self._ledger = WatchedLedger(ledger, self.metrics)
         self._publisher = WatchedPublisher(publisher, self.metrics)
-        self._broker = topics
+        self._broker, self._placing = topics, Placing(topics, self.metrics)
         self._topics = {COMMANDS, *map(intake_topic, apps)}
         self._sources: dict[int, list[str]] = {}  # topics of the shards that are this worker's
-        # Sources that cannot go on, with where they stood: only an adoption moves them.
-        self._stopped: dict[TP, tuple[Source, str]] = {}
         self._shards: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task] = {}
         self._arrived: dict[int, asyncio.Event] = {}
@@ -74,16 +75,9 @@ class Intake:
         return shard and (source := shard.head.sources.get(tp.topic)) and source.next
 
     def stop_source(self, tp: TP, reason: str, what: str) -> None:
-        shard = self._shards.get(tp.partition)
-        if shard is None or (source := shard.head.sources.get(tp.topic)) is None:
-            return
-        self._stopped[tp] = (source, reason)
-        shard.misplaced = True
-        self._arrived[tp.partition].set()
-        log.error(
-            "a source cannot go on; the others do", topic=tp.topic, shard=tp.partition, why=what,
-            todo=f"run `points topics adopt {tp.topic}`; see docs/runbook.md, a source that stopped",
-        )  # fmt: skip
+        if shard := self._shards.get(tp.partition):
+            self._placing.stop(shard, tp, reason, what)
+            self._arrived[tp.partition].set()
 
     async def assigned(self, tps: set[TP], consumer: BatchConsumer) -> None:
         await self.revoked(tps)
@@ -91,6 +85,7 @@ class Intake:
         self._consumer, self._stopping = consumer, False
         self._sources = self._owned(tps)
         self.metrics.assigned(set(self._sources), consumer)
+        self._tell_surplus()
         for number in self._sources:
             self._arrived[number] = asyncio.Event()
             self._tasks[number] = asyncio.ensure_future(self._run(number))
@@ -106,17 +101,18 @@ class Intake:
         for tp in sorted(tps):
             sources.setdefault(tp.partition, []).append(tp.topic)
         for number, topics in sorted(sources.items()):
-            if number >= self._expected.shards:
-                log.warning("a surplus partition is not read", topics=topics, partition=number)
-                continue
             waiting = self._topics - set(topics) if COMMANDS in topics else topics
             if waiting:
                 log.warning("topics wait until all workers know them", shard=number, topics=sorted(waiting))
-        return {
-            number: topics
-            for number, topics in sources.items()
-            if COMMANDS in topics and number < self._expected.shards
-        }
+        return {number: topics for number, topics in sources.items() if COMMANDS in topics}
+
+    def _tell_surplus(self) -> None:
+        """Partitions beyond the shards are nobody's: what an app sends there gets no outcome."""
+        for topic in self.topics:
+            partitions = self._consumer.partitions_of(topic)
+            self.metrics.surplus(topic, max(0, partitions - self._expected.shards))
+            if partitions > self._expected.shards:
+                log.warning("partitions that are no shard's are not read", topic=topic, partitions=partitions)
 
     async def revoked(self, tps: set[TP]) -> None:
         """Lets running cycles end, then forgets everything: recovery finds it again."""
@@ -159,7 +155,6 @@ class Intake:
         while not self._stopping:
             try:
                 shard = await recover(number, self._expected, self._store, self._ledger, self._publisher)
-                await self._place(shard)
                 await self._run_cycles(shard)
             except Doubt as doubt:
                 self.metrics.doubted(number, doubt)
@@ -176,68 +171,13 @@ class Intake:
             finally:
                 await self._drop(number)
 
-    async def _place(self, shard: Shard) -> None:
-        """Tells the transport where to continue: where the head says, each source that may go on."""
-        number = shard.number
-        ids = await self._broker.ids(self._sources[number])
-        sources = {topic: s for topic in self._sources[number] if (s := self._continued(shard, topic, ids))}
-        try:
-            if COMMANDS not in sources:
-                sources[COMMANDS] = await self._not_adopted(TP(COMMANDS, number), ids)
-            tps = {topic: TP(topic, number) for topic in sources}
-            ends = await self._consumer.ends_of(list(tps.values()))
-        except (KafkaError, TimeoutError) as error:
-            raise Doubt(f"ends of topics: {error!r}") from error
-        shard.open_buffer(sources, {topic: ends[tp] for topic, tp in tps.items()})
-        heads = shard.head.sources
-        shard.unread = {
-            topic: source
-            for topic in self._sources[number]
-            if (source := heads.get(topic)) and sources.get(topic) != source
-        }
-        shard.misplaced = False
-        self.metrics.ready(shard, sources)
-        self._shards[number] = shard
-        self._learn_apps(shard)
-        await self._consumer.seek_to({tps[topic]: source.next for topic, source in sources.items()})
-
-    async def _not_adopted(self, commands: TP, ids: dict[str, str]) -> Source:
-        """Topic `commands` where it is not what it was: it may begin with the word how it goes on."""
-        if COMMANDS not in ids:
-            raise Doubt("topic commands is missing: run `points up`, then `points topics adopt commands`")
-        return Source(ids[COMMANDS], (await self._consumer.starts_of([commands]))[commands])
-
-    def _is_moved(self, shard: Shard) -> bool:
-        """Whether a command registered a source, or moved one."""
-        read = shard.buffer.sources
-        for topic in self._sources[shard.number]:
-            if source := shard.head.sources.get(topic):
-                if topic in shard.unread:
-                    if shard.unread[topic] != source:
-                        return True
-                elif read.get(topic) != (source.topic_id, source.next):
-                    return True
-        return False
-
-    def _continued(self, shard: Shard, topic: str, ids: dict[str, str]) -> Source | None:
-        """Where a source of the shard goes on; None if it does not, or not yet."""
-        source, tp = shard.head.sources.get(topic), TP(topic, shard.number)
-        stopped = self._stopped.get(tp)
-        if stopped and stopped[0] != source:
-            stopped = self._stopped.pop(tp, None) and None
-        if source and ids.get(topic) == source.topic_id and not stopped:
-            return source
-        if source:
-            reason = stopped[1] if stopped else "made_again" if topic in ids else "missing"
-            self.metrics.source_stopped(tp, reason)
-            log.warning("a source is not read", topic=topic, shard=shard.number, reason=reason)
-        return None
-
     async def _run_cycles(self, shard: Shard) -> None:
-        log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
+        topics = self._sources[shard.number]
         while not self._stopping:
-            if shard.misplaced or self._is_moved(shard):
-                await self._place(shard)
+            if is_misplaced(shard, topics):
+                await self._place(shard, topics)
+            if shard.lags:
+                await self._catch_up(shard)
             if not shard.buffer.waiting(today()):
                 await self._idle(shard)
                 continue
@@ -248,6 +188,36 @@ class Intake:
                 await self._await_owed(shard)
         if shard.publishing:
             await shard.publishing
+        await self._remember_published(shard)
+
+    async def _catch_up(self, shard: Shard) -> None:
+        """Looks now and then whether an app's topic of outcomes is there again."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= shard.look_again_s:
+            if shard.publishing:
+                await shard.publishing
+            await catch_up(shard, self._ledger, self._publisher)
+            shard.look_again_s = now_s + CATCH_UP_INTERVAL_S
+
+    async def _remember_published(self, shard: Shard) -> None:
+        """Tells the next owner that nothing waits to be published: it travels in blocks, and no block comes.
+
+        The same head again, with another `published_to`. Redis takes it only where the head has not moved,
+        and it says what is so: publication of all up to there was confirmed. Lost, rolled back or refused, it
+        costs the last outcomes a second publication, as after a kill; it can never cost one its first.
+        """
+        if shard.published_to > shard.head.published_to or shard.lags != shard.head.lags:
+            told = msgspec.structs.replace(shard.head, published_to=shard.published_to, lags=dict(shard.lags))
+            with suppress(Doubt):
+                await self._store.commit(Change(shard.number, told.hash, told, {}, {}, range(0)))
+
+    async def _place(self, shard: Shard, topics: list[str]) -> None:
+        first = shard.number not in self._shards
+        self._shards[shard.number] = shard  # before anything of it is delivered
+        await self._placing.place(shard, topics, self._consumer)
+        if first:
+            log.info("shard ready", shard=shard.number, seq=shard.head.seq, ledger_end=shard.ledger_end)
+        self._learn_apps(shard)
 
     async def _await_owed(self, shard: Shard) -> None:
         """Waits for what must be decided first; for `commands` as long as it takes, for an app's a while."""
@@ -289,16 +259,9 @@ class Intake:
             except TimeoutError:
                 if (await self._store.read(shard.number, [], {})).head_hash != shard.head.hash:
                     raise Doubt("Redis has another head") from None
-                await self._check_ids(shard)
-
-    async def _check_ids(self, shard: Shard) -> None:
-        """A topic that was made again, or is there again, need not have records to be noticed."""
-        ids = await self._broker.ids(self._sources[shard.number])
-        for topic in self._sources[shard.number]:
-            known = shard.head.sources.get(topic)
-            if known and TP(topic, shard.number) not in self._stopped:
-                is_there = ids.get(topic) == known.topic_id
-                shard.misplaced = shard.misplaced or is_there == (topic in shard.unread)
+                await self._placing.look(shard, self._sources[shard.number])
+                if shard.lags:
+                    return
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)

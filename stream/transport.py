@@ -19,6 +19,9 @@ from stream.batches.reader import Batch, Damaged, batches_of, begins
 
 DAMAGED_MAX = 3  # fetches of one place, before it is called damaged and its source is stopped
 
+COMMIT_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 5.0
+
 
 class Fetch(NamedTuple):
     """One fetch of one partition: offsets `first` <= o < `next`; `first` is where the fetch was to continue.
@@ -105,6 +108,10 @@ class BatchConsumer(driver.Consumer):
     async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
         """The first offset that each partition still has."""
         return await self.earliest_offsets(*tps)
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has; 0 where it is missing."""
+        return self.topic_partitions(topic) or 0
 
     async def subscribe_to(self, topics: list[str]) -> None:
         """Reads these topics from now on: the group assigns everything anew."""
@@ -242,6 +249,25 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.__class__ = RawConsumer
         consumer._fetch_max_wait_ms = 100  # Faust's 1,500 would be the first answer's latency after a pause
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Leaves the group, if Kafka answers: else the others wait for the session's end, as after a kill."""
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([leaving], timeout=LEAVE_TIMEOUT_S)
+        leaving.cancel()  # a broken client raises anything, even that it was cancelled: then it is gone, too
+        await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _commit(self, offsets: dict[TP, int]) -> bool:
+        """A commit is a hint, and the next one comes a second later: it waits for nobody. aiokafka would try
+        until Kafka is back, which kept a worker from ending, and between a subscription and its assignment it
+        raises, which ended one (kin: faust-streaming#94)."""
+        mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        if not mine:
+            return False
+        try:
+            return await asyncio.wait_for(super()._commit(mine), COMMIT_TIMEOUT_S)
+        except TimeoutError:
+            return False
 
 
 class BatchTransport(driver.Transport):

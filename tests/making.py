@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 
-from schemas.command import App, AppCommand, encode_command
+from schemas.command import AdoptCommand, App, AppCommand, encode_command
 from schemas.limits import CYCLE_ROWS_MAX, FAIR_ROWS_S
 from schemas.report import SHANGHAI, day_of_date, shanghai_day
 from schemas.rules import PACKAGED, Rules, load_rules
@@ -83,6 +83,11 @@ def clock(at: dt.datetime) -> bytes:
 
 def registered(app: App) -> bytes:
     return encode_command(AppCommand(app=app))
+
+
+def adoption(topic: str, topic_id: str, first: int) -> bytes:
+    said = AdoptCommand(topic=topic, topic_id=topic_id, first=first, by="li", reason="disk lost")
+    return encode_command(said)
 
 
 def packed(offset: int, *values: bytes | None, ms: int = NOON_MS) -> Batch:

@@ -1,14 +1,14 @@
 """The ledger's rows in ClickHouse: one insert is one run, and the table itself says how far it has got."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from clickhouse_connect.driver.client import Client
 
 from sinks.clickhouse.client import chdb_folder, migrate, open_client
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable, is_retriable
-from sinks.clickhouse.rows import arrow_stream, rows_of
-from sinks.clickhouse.run import NOTHING, Mark, Run
+from sinks.clickhouse.run import NOTHING, Insert, Mark, Run
 
 TABLE = "ledger_rows"
 INSERT_SETTINGS = {
@@ -41,6 +41,7 @@ class ClickHouseArchive:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._folder_id: tuple[int, int] | None = None  # of chDB's folder, once it was opened
         self._client: Client | None = None
         self._migrated = False
 
@@ -50,8 +51,20 @@ class ClickHouseArchive:
 
     def append(self, run: Run, mark: Mark) -> Mark:
         """See `Archive`."""
-        assert run.first_seq == mark.seq + 1, "a run follows the mark"
-        return self._call(lambda client: self._append(client, run, mark))
+        # Here, as the engine's process, which writes what was made elsewhere, would start half a second
+        # later.
+        from sinks.clickhouse.rows import insert_of
+
+        return self.write(insert_of(run), mark)
+
+    def write(self, insert: Insert, mark: Mark) -> Mark:
+        """`append`, of a run that is ready to be sent."""
+        assert insert.first_seq == mark.seq + 1, "a run follows the mark"
+        return self._call(lambda client: self._append(client, insert, mark))
+
+    def open(self) -> None:
+        """Connects, and brings the tables up to date, before anything is asked."""
+        self._call(lambda client: None)
 
     def close(self) -> None:
         """See `Archive`."""
@@ -61,8 +74,10 @@ class ClickHouseArchive:
 
     def _call(self, call: Callable[[Client], _Answer]) -> _Answer:
         try:
+            self._check_folder()
             if self._client is None:
                 self._client = open_client(self._dsn)
+                self._folder_id = _id_of(chdb_folder(self._dsn))
             if not self._migrated:
                 migrate(self._client)
                 self._migrated = True
@@ -71,28 +86,36 @@ class ClickHouseArchive:
             raise
         except Exception as error:
             self.close()
+            self._check_folder()
             if is_retriable(error):
                 raise ArchiveUnavailable(f"{type(error).__name__}: {error}") from error
             raise
 
-    def _append(self, client: Client, run: Run, mark: Mark) -> Mark:
-        rows = rows_of(run)
-        body = arrow_stream(rows)
-        settings = {**INSERT_SETTINGS, "insert_deduplication_token": run.token}
+    def _check_folder(self) -> None:
+        """chDB writes on where its folder was, or makes parts of it again, and says nothing."""
+        if self._folder_id is not None and _id_of(folder := chdb_folder(self._dsn)) != self._folder_id:
+            raise ArchiveDamaged(
+                f"The archive's folder {folder} was deleted or moved while the worker used it.",
+                "put it back, or delete what is there now, and start the archive worker again: it writes what"
+                " is missing anew from the ledger.",
+            )
+
+    def _append(self, client: Client, insert: Insert, mark: Mark) -> Mark:
+        settings = {**INSERT_SETTINGS, "insert_deduplication_token": insert.token}
         for deduplicate in ("enable", "disable"):
             client.raw_insert(
                 TABLE,
-                rows.schema.names,
-                body,
+                insert.columns,
+                insert.body,
                 {**settings, "deduplicate_insert": deduplicate},
                 fmt="ArrowStream",
             )
-            reached = self._high_water(client, run.shard, mark)
-            if reached.seq >= run.last_seq:
+            reached = self._high_water(client, insert.shard, mark)
+            if reached.seq >= insert.last_seq:
                 return reached
             # Answered, and not there: the token is still known, but its rows were deleted since (a repair).
         raise ArchiveDamaged(
-            f"ClickHouse confirmed run {run.token} without having its rows.",
+            f"ClickHouse confirmed run {insert.token} without having its rows.",
             "look into the server's log for failing disks or a restore, then start the worker again.",
         )
 
@@ -117,3 +140,12 @@ class ClickHouseArchive:
             "find out who deleted them; then delete what follows as well and start the archive worker, which "
             f"writes it anew from the ledger: {repair}",
         )
+
+
+def _id_of(folder: Path | None) -> tuple[int, int] | None:
+    """Tells a folder from another one in its place; None where there is none."""
+    try:
+        found = folder and folder.stat()
+    except FileNotFoundError:
+        return None
+    return found and (found.st_dev, found.st_ino)

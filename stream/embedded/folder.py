@@ -52,11 +52,14 @@ def folder_error(home: Path, error: OSError) -> OperatorError:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`: one process at a time, freed by the kernel when its holder dies."""
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path`: one process at a time, freed by the kernel when its holder dies.
+
+    Without `wait`, raises BlockingIOError where another process holds it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

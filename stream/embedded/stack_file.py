@@ -26,6 +26,7 @@ class StackFile(msgspec.Struct, forbid_unknown_fields=True):
     redis_password: str
     query_token: str
     ports: dict[str, int]
+    ledger_begun: bool = False  # all first blocks are written: from then on an empty ledger is a loss
     redis_admin_password: str = ""
     redis_socket_folder: str = ""  # where the path of the data folder is too long for a socket
 

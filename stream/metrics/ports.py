@@ -52,7 +52,8 @@ class WatchedStore:
     async def commit(self, change: Change) -> None:
         with _asking(self._metrics, "redis", change.shard):
             await self._store.commit(change)
-        self._metrics.applied(change)
+        if change.head.hash != change.prev:  # else only `published_to` was told
+            self._metrics.applied(change)
         self._metrics.enter(change.shard, "wait")
 
     async def reset(self, shard: int) -> None:
@@ -102,11 +103,12 @@ class WatchedPublisher:
     async def start(self) -> None:
         await self._publisher.start()
 
-    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
         began_s = time.perf_counter()
         with _asking(self._metrics, "kafka", shard):
-            await self._publisher.publish(shard, messages)
+            missing = await self._publisher.publish(shard, messages)
         self._metrics.published(shard, time.perf_counter() - began_s)
+        return missing
 
     async def close(self) -> None:
         await self._publisher.close()

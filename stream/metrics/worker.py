@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 from prometheus_client import CollectorRegistry, Gauge
 
+from stream.errors import in_background
 from stream.metrics.backlog import Backlog
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ class BrokerWatch:
 
     async def start(self) -> None:
         """Begins to ask."""
-        self._task = asyncio.ensure_future(self._run())
+        self._task = in_background(self._run())
 
     async def stop(self) -> None:
         """Ends."""

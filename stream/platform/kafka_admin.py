@@ -27,12 +27,14 @@ from stream.errors import OperatorError
 from stream.settings import Settings
 
 REQUEST_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 10.0
 VISIBLE_TIMEOUT_S = 20.0
 SCRAM_ITERATIONS = 4096  # the passwords are random and long: more iterations only slow log-ins down
 SCRAM_MECHANISMS = {
     "SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256,
     "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512,
 }
+_NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)
 TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
 LITERAL, PREFIXED = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
 # Each of them lets its holder describe the resource, too; WRITE includes the right to write idempotently.
@@ -54,16 +56,39 @@ def admin_client(settings: Settings, principal: str = "admin") -> AdminClient:
     return AdminClient({**settings.librdkafka(principal), "log_level": 0})
 
 
+def topics_seen_by(settings: Settings, principal: str) -> set[str]:
+    """The names of the topics that `principal` may see. Raises OperatorError if Kafka does not let it in."""
+    errors: list[KafkaError] = []
+    client = AdminClient({**settings.librdkafka(principal), "log_level": 0, "error_cb": errors.append})
+    try:
+        return set(client.list_topics(timeout=ANSWER_TIMEOUT_S).topics)
+    except KafkaException as error:
+        client.poll(0)  # brings the errors of its connections: they know more than that no answer came
+        refused = [found for found in errors if found.code() == KafkaError._AUTHENTICATION]
+        raise _told(settings, principal, (refused or error.args)[0]) from error
+
+
 @contextmanager
 def told_to_operator(settings: Settings) -> Iterator[None]:
-    """What the broker refuses becomes an OperatorError."""
+    """What the broker refuses to the admin, or does not answer, becomes an OperatorError."""
     try:
         yield
     except KafkaException as error:
-        raise OperatorError(
-            f"Kafka at {settings.kafka_bootstrap} refused the set-up: {error.args[0].str()}.",
-            "check with `points doctor` that it runs and that `admin` may alter the cluster.",
-        ) from error
+        raise _told(settings, "admin", error.args[0]) from error
+
+
+def _told(settings: Settings, principal: str, error: KafkaError) -> OperatorError:
+    kafka = f"Kafka at {settings.kafka_bootstrap}"
+    if error.code() == KafkaError._AUTHENTICATION:
+        remedy = "run `points up`, which sets it." if settings.embedded else "correct it."
+        return OperatorError(f"{kafka} does not take the password of {principal}: {error.str()}.", remedy)
+    if error.code() in _NO_ANSWER:
+        remedy = "run `points up`." if settings.embedded else "check address, certificate and network."
+        return OperatorError(f"{kafka} does not answer: {error.str()}.", f"{remedy} `points doctor` looks.")
+    return OperatorError(
+        f"{kafka} refused what {principal} asked: {error.str()}.",
+        "check with `points doctor` that it runs and that `admin` may alter the cluster.",
+    )
 
 
 def set_passwords(admin: AdminClient, mechanism: str, passwords: dict[str, str]) -> None:
@@ -86,33 +111,57 @@ def grant(admin: AdminClient, grants: Iterable[Grant]) -> None:
 
 def apps_with_topics(admin: AdminClient) -> list[str]:
     """The apps that have an intake topic, whether registered or not."""
-    names = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    names = admin.list_topics(timeout=ANSWER_TIMEOUT_S).topics
     return sorted(filter(None, map(topics.app_of, names)))
 
 
-def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> list[str]:
-    """How the broker's topics differ from what they must be, one sentence each; empty if they do not."""
+class Difference(NamedTuple):
+    """How one topic differs from what it must be; what is surplus stops nobody."""
+
+    topic: str
+    text: str
+    surplus: bool = False
+
+
+def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> list[Difference]:
+    """How the broker's topics differ from what they must be; empty if they do not."""
     wanted = {spec.name: spec for spec in specs}
     existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-    found = [f"{name} is missing" for name in wanted if name not in existing]
+    found = [Difference(name, f"{name} is missing") for name in wanted if name not in existing]
     present = {name: spec for name, spec in wanted.items() if name in existing}
     for name, spec in present.items():
-        if len(existing[name].partitions) != spec.partitions:
-            found.append(f"{name} has {len(existing[name].partitions)} partitions, not {spec.partitions}")
+        if (partitions := len(existing[name].partitions)) != spec.partitions:
+            found.append(_other_partitions(name, partitions, spec.partitions))
     for name, entries in _topic_configs(admin, present).items():
         found += [
-            f"{name} has {key}={entries[key]}, not {value}"
+            Difference(name, f"{name} has {key}={entries[key]}, not {value}")
             for key, value in present[name].config.items()
             if entries.get(key) != value
         ]
     return found
 
 
+def _other_partitions(name: str, found: int, wanted: int) -> Difference:
+    text = f"{name} has {found} partitions, not {wanted}"
+    if found < wanted:
+        return Difference(name, text)
+    numbers = str(wanted) if found == wanted + 1 else f"{wanted} to {found - 1}"
+    text += f": what lies in {numbers} is not read and gets no outcome"
+    if topics.app_of(name):
+        text += ", and a client that counts them sends most persons' records to a wrong partition (misrouted)"
+    return Difference(name, text, surplus=True)
+
+
+def _is_wrong(spec: topics.TopicSpec, partitions: int) -> bool:
+    """A partition too many stops nobody, but one of the ledger's: these are another platform's settings."""
+    return partitions < spec.partitions or (spec.name == topics.LEDGER and partitions > spec.partitions)
+
+
 def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
-    """Makes and corrects topics. Raises OperatorError if one has another number of partitions."""
+    """Makes and corrects topics. Raises OperatorError if one has too few partitions."""
     existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     for spec in specs:
-        if spec.name in existing and len(existing[spec.name].partitions) != spec.partitions:
+        if spec.name in existing and _is_wrong(spec, len(existing[spec.name].partitions)):
             raise OperatorError(
                 f"Topic {spec.name} has {len(existing[spec.name].partitions)} partitions, "
                 f"not {spec.partitions}, and their number is fixed for life.",

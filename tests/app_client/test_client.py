@@ -24,7 +24,7 @@ WAIT_S = 60
 def login(platform) -> dict:
     settings = platform.settings
     return {
-        "bootstrap": settings.kafka_bootstrap,
+        "bootstrap": settings.kafka_apps_bootstrap,
         "password": settings.password("app-metro"),
         "mechanism": settings.kafka_sasl_mechanism,
         "security": settings.kafka_security,

@@ -7,6 +7,7 @@ broke it. So a long run in which one of these counts zero fails, whatever else i
 SITUATIONS = (
     # zombies and late writers
     "intake: a zombie keeps its shards",
+    "intake: a shard handed over with nothing unpublished",
     "ledger: a block of a former owner accepted",
     "ledger: a block of a former owner ignored",
     "ledger: a repeated or late block ignored",
@@ -52,6 +53,7 @@ SITUATIONS = (
     "transport: an offset gap",
     "fault: a topic apart from its shard",
     "fault: no answer: ends of topics",
+    "kafka: outcomes for a topic that does not exist",
     "kafka: a topic made again",
     "kafka: commands made again",
     "kafka: records deleted unread",

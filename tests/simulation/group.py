@@ -32,6 +32,8 @@ class Consumer:
         if self.world.chance.fault("no answer: ends of topics", 0.02):
             raise KafkaTimeoutError
         broker = self.world.broker
+        if self.group.kind == "archive":
+            return {tp: len(self.world.ledger.records(tp.partition)) for tp in tps}
         for tp in tps:
             if tp.topic == COMMANDS:
                 self.process.commands_ends[tp.partition] = (broker.ids[COMMANDS], broker.ends[tp])
@@ -40,6 +42,9 @@ class Consumer:
     async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
         await asyncio.sleep(0.001)
         return {tp: self.world.broker.starts[tp] for tp in tps}
+
+    def partitions_of(self, topic: str) -> int:
+        return self.world.shards
 
     async def subscribe_to(self, topics: list[str]) -> None:
         raise AssertionError("every topic was known from the start")

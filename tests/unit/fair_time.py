@@ -15,7 +15,7 @@ from schemas.state import Source
 from schemas.topics import COMMANDS
 from stream.batches.reader import Batch, Unreadable
 from stream.cycle_input import Buffer, Cycle
-from tests.making import NOON_MS, SOURCES, TODAY, fetch, head, packed, source
+from tests.making import BUS, METRO, NOON_MS, SOURCES, TODAY, fetch, head, packed, source
 
 HOUR_MS = 3_600_000
 MIDNIGHT_MS = NOON_MS + 12 * HOUR_MS
@@ -40,12 +40,12 @@ def logs(draw: st.DrawFn, gaps_ms: Iterable[int], rows_max: int = 12, batches_ma
 
 
 def below(log: Log, fair_rows_s: int) -> Log:
-    """What is left of a log if no source sends more than R records a second, and a second's worth at once."""
-    kept: Log = {}
-    for topic, batches in log.items():
+    """What is left of a log if no app sends more than R records a second, and a second's worth at once."""
+    kept: Log = {COMMANDS: log[COMMANDS]}
+    for topic in (BUS, METRO):
         level = last_ms = 0  # records times 1,000: what has not run off yet
         kept[topic] = []
-        for b in batches:
+        for b in log[topic]:
             level = max(level - fair_rows_s * (b.broker_ms - last_ms), 0)
             last_ms = b.broker_ms
             if level + 1_000 * (b.next - b.base) <= 1_000 * fair_rows_s:
@@ -166,7 +166,9 @@ class Reference:
                     break
                 day, time_ms = (now_ms + SHANGHAI_OFFSET_MS) // DAY_MS, now_ms
                 ms, offset = queues[topic].pop(0)
-                self.paid_us[topic] = max(ms * 1_000, self.paid_us[topic]) + SECOND_US // self.fair_rows_s
+                if topic != COMMANDS:
+                    begin_us = max(ms * 1_000, self.paid_us[topic])
+                    self.paid_us[topic] = begin_us + SECOND_US // self.fair_rows_s
                 cycle.append((topic, offset, now_ms))
                 if topic == COMMANDS:
                     break
@@ -191,6 +193,19 @@ def rows_of(cycles: list[Cycle]) -> list[list[tuple[str, int, int]]]:
         ]
         for c in cycles
     ]
+
+
+def new_buffer(**rows_max: int) -> Buffer:
+    """Of all sources; `rows_max`: quotas by app."""
+    buffer = Buffer(0, {topic: source(0, topic) for topic in SOURCES}, limits.FAIR_ROWS_S)
+    for app, rows in rows_max.items():
+        buffer.limit(f"intake.{app}", rows)
+    return buffer
+
+
+def ones(count: int, value: bytes = b"x", first: int = 0, ms: int = NOON_MS) -> list[Batch]:
+    """Batches of one row, as apps send them that do not collect."""
+    return [packed(first + n, value, ms=ms + n) for n in range(count)]
 
 
 def unreadable(base: int, rows: int, ms: int = NOON_MS) -> Batch:

@@ -1,27 +1,13 @@
 """Blocks and what they do to the state: one fold however cut, sums that agree, a hash that covers all."""
 
-import contextlib
 import datetime as dt
-import functools
 
 import msgspec
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.block import (
-    COLUMNS,
-    SCHEMA,
-    Block,
-    BlockError,
-    Meta,
-    Span,
-    block_hash,
-    decode_block,
-    encode_block,
-    make_block,
-)  # fmt: skip
+from schemas.block import Block, Meta, empty_columns, make_block, open_block
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import shanghai_day
 from schemas.state import ZERO_HASH, Head, Person
@@ -29,7 +15,7 @@ from schemas.verdicts import Verdict
 from stream.apply import apply, touched
 from stream.decide import decide
 from stream.read import read_records
-from tests.making import BUS, METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
+from tests.making import METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
 
 DAY = dt.timedelta(days=1)
 DAY_MS = 86_400_000
@@ -92,7 +78,7 @@ def test_a_prefix_and_then_the_rest_is_the_fold_of_all(chain: list, data: st.Dat
             persons = msgspec.msgpack.decode(msgspec.msgpack.encode(persons), type=dict[str, Person])
         needed = {uid: persons[uid] for uid in touched(block) if uid in persons}
         copied = msgspec.msgpack.encode(needed)
-        change = apply(decode_block(*encode_block(block)), state, needed, offset)
+        change = apply(open_block(block.record), state, needed, offset)
         assert msgspec.msgpack.encode(needed) == copied, "apply changed its input"
         assert change == apply(block, state, persons, offset)
         state, persons = change.head, persons | change.persons
@@ -171,86 +157,6 @@ def test_an_expiry_that_does_not_match_its_lot_is_never_applied() -> None:
     assert apply(block, start(), {"u": Person({3: 5})}, 0).persons == {"u": Person()}
 
 
-# --- the block's hash ------------------------------------------------------------------------------------
-
-
-@functools.cache
-def sample() -> Block:
-    return chain_of([[(0, METRO, record("a")), (0, BUS, b"junk"), (0, METRO, record("b", region="440305"))]])[
-        0
-    ][1]
-
-
-def _one_row(time_ms: int = NOON_MS, **columns: object) -> Block:
-    values = {n: [columns.get(n, {"string": "", "binary": b""}.get(str(t), 0))] for n, t in COLUMNS.items()}
-    return make_block(ZERO_HASH, Meta("test", 0, 0, [], time_ms, 0, 0, ""), values)
-
-
-def test_the_hash_does_not_depend_on_how_arrow_holds_the_rows() -> None:
-    block = sample()
-    padded = pa.Table.from_batches([block.rows, block.rows, block.rows]).combine_chunks().to_batches()[0]
-    for start_row in (0, 3, 6):
-        assert block_hash(block.prev, block.meta, padded.slice(start_row, 3)) == block.hash
-    again = pa.RecordBatch.from_pylist(block.rows.to_pylist(), schema=SCHEMA)
-    assert block_hash(block.prev, block.meta, again) == block.hash
-    assert decode_block(*encode_block(block)) == block
-
-
-@settings(max_examples=150, deadline=None)
-@given(name=st.sampled_from(list(COLUMNS)), row=st.integers(0, 2), data=st.data())
-def test_the_hash_covers_every_value(name: str, row: int, data: st.DataObject) -> None:
-    columns = sample().rows.to_pydict()
-    kind = str(COLUMNS[name])
-    strategy = {"string": st.text(max_size=4), "binary": st.binary(max_size=4)}.get(kind, st.integers(0, 100))
-    changed = data.draw(strategy.filter(lambda value: value != columns[name][row]))
-    columns[name][row] = changed
-    assert make_block(sample().prev, sample().meta, columns).hash != sample().hash
-
-
-@given(
-    st.text("ab", max_size=4), st.text("ab", max_size=4), st.text("ab", max_size=4), st.text("ab", max_size=4)
-)
-def test_texts_cannot_be_shifted_between_rows_and_columns(a: str, b: str, c: str, d: str) -> None:
-    one, other = _one_row(uid=a, report_id=b), _one_row(uid=c, report_id=d)
-    assert (one.hash == other.hash) == ((a, b) == (c, d))
-
-
-@pytest.mark.parametrize("name", Meta.__struct_fields__)
-def test_the_hash_covers_every_field_of_the_head_and_the_link(name: str) -> None:
-    block = sample()
-    other = {"platform": "x", "rules": "x", "genesis": {}, "sources": [*block.meta.sources, Span("x", 0, 1)]}
-    changed = msgspec.structs.replace(block.meta, **{name: other.get(name, 77)})
-    assert block_hash(block.prev, changed, block.rows) != block.hash
-    assert block_hash(b"x" * 32, block.meta, block.rows) != block.hash
-    value, headers = encode_block(Block(block.prev, changed, block.rows, block.hash))
-    with pytest.raises(BlockError, match="does not match"):
-        decode_block(value, headers)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_damaged_bytes_are_no_block_and_nothing_worse(data: st.DataObject) -> None:
-    value, headers = encode_block(sample())
-    at = data.draw(st.integers(0, len(value) - 1))
-    damaged = value[:at] + data.draw(st.binary(max_size=3)) + value[at + data.draw(st.integers(0, 3)) :]
-    with contextlib.suppress(BlockError):
-        assert decode_block(damaged, headers).hash == sample().hash  # what Arrow pads with may differ
-
-
-@pytest.mark.parametrize("value", [None, b"", b"junk", b"\xff" * 100])
-@pytest.mark.parametrize("headers", [[], [("prev", b""), ("hash", b"")]])
-def test_foreign_records_are_no_blocks(value: bytes | None, headers: list) -> None:
-    with pytest.raises(BlockError):
-        decode_block(value, headers)
-
-
-def test_a_missing_value_is_no_block() -> None:
-    rows = sample().rows.to_pylist()
-    loose = pa.schema([pa.field(f.name, f.type) for f in SCHEMA])
-    rows[1]["uid"] = None
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, loose) as writer:
-        meta = {"meta": msgspec.json.encode(sample().meta)}
-        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=loose), custom_metadata=meta)
-    with pytest.raises(BlockError):
-        decode_block(sink.getvalue().to_pybytes(), encode_block(sample())[1])
+def _one_row(time_ms: int = NOON_MS, **said: object) -> Block:
+    columns = empty_columns(1) | {name: [value] for name, value in said.items()}
+    return make_block(ZERO_HASH, Meta("test", 0, 0, [], time_ms, 0, 0, ""), columns)

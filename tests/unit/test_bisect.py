@@ -7,15 +7,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import Block, genesis_block
+from schemas.limits import FAIR_ROWS_S
 from schemas.state import Person
+from schemas.topics import COMMANDS
 from schemas.verdicts import TABLE, Verdict
 from sinks.ports import Snapshot
 from stream import bisect
-from stream.cycle_input import Cycle
+from stream.cycle_input import Buffer, Cycle
 from stream.decide import decide
 from stream.read import read_records
-from tests.making import METRO, NOON, TODAY, cycle, head, platform, record, rules, uid
-from tests.unit.test_decide import MADE, decided, verdicts
+from stream.record_rows import bytes_hash
+from tests.making import (
+    METRO,
+    NOON,
+    TODAY,
+    TOPIC_IDS,
+    adoption,
+    cycle,
+    fetch,
+    head,
+    platform,
+    record,
+    rules,
+    source,
+    uid,
+)
+from tests.unit.fair_time import unreadable
+from tests.unit.test_decide import MADE, decided, decided_cycle, verdicts
 
 
 def with_failures(monkeypatch: pytest.MonkeyPatch, bad: set[int], count: int) -> Block:
@@ -41,7 +59,13 @@ def test_exactly_the_records_that_break_the_decision_get_internal_error(bad: set
         block = with_failures(monkeypatch, bad, 30)
     expected = ["internal_error" if n in bad else "credited" for n in range(30)]
     assert verdicts(block) == expected
-    assert [bool(raw) for raw in block.rows.column("raw").to_pylist()] == [n in bad for n in range(30)]
+    values = [record(f"n{n}", activity={"distance_m": 1}) for n in range(30)]
+    kept = [(len(value), bytes_hash(value, platform().dedupe_key)) for value in values]
+    rows = block.rows.to_pylist()
+    assert [(r["bytes_size"], r["bytes_hash"]) for r in rows] == [
+        kept[n] if n in bad else (0, "") for n in range(30)
+    ]
+    assert [bool(r["uid"]) for r in rows] == [n not in bad for n in range(30)]
 
 
 def test_more_broken_records_than_the_limit_stop_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,4 +90,11 @@ def test_every_verdict_of_the_table_is_reachable(monkeypatch: pytest.MonkeyPatch
     expiring = decided((METRO, record()), persons={uid(): Person({TODAY - 1: 5})})
     reached.add(Verdict(expiring.rows.column("verdict")[0].as_py()))
     reached |= {Verdict(v) for v in with_failures(monkeypatch, {0}, 1).rows.column("verdict").to_pylist()}
+    assert Verdict.INTERNAL_ERROR in reached
+    monkeypatch.undo()
+    buffer = Buffer(0, {METRO: source(0)}, FAIR_ROWS_S)
+    buffer.add(fetch(METRO, [unreadable(0, 3)]))
+    lossy = decided((COMMANDS, adoption(METRO, TOPIC_IDS[METRO], 12)))
+    for block in (decided_cycle(buffer.take(head(), TODAY), head()), lossy):
+        reached |= {Verdict(v) for v in block.rows.column("verdict").to_pylist()}
     assert reached == set(TABLE)

@@ -7,14 +7,16 @@ import jsonschema
 import pytest
 
 from schemas.export import ROOT, files
+from schemas.limits import FAIR_ROWS_S
 from schemas.outcome import OUTCOME_FIELDS, messages_of
 from schemas.shards import shards_of
+from schemas.state import Source
 from schemas.topics import DEAD_LETTERS, outcomes_topic
-from schemas.verdicts import CODES, Verdict
+from schemas.verdicts import CODES, DEAD_LETTER, TELLS_BALANCE, Verdict
 from stream.cycle_input import Buffer
 from stream.decide import decide
 from stream.read import read_records
-from tests.making import METRO, NOON_MS, SHARDS, arrived, batch, head, platform
+from tests.making import METRO, SHARDS, TODAY, TOPIC_IDS, fetch, head, packed, platform
 
 FOLDER = ROOT / "schemas/examples/report"
 CONTEXT = json.loads((FOLDER / "context.json").read_text("utf-8"))
@@ -48,9 +50,11 @@ def messages(name: str) -> dict:
     uid = json.loads(values[-1]).get("uid", "").lower()
     shard = context.get("partition", shards_of([uid], SHARDS)[0])
     topic = context.get("topic", METRO)
-    buffer = Buffer(shard, {topic: 0})
-    buffer.add(batch(topic, [arrived(n, value, NOON_MS) for n, value in enumerate(values)], shard=shard))
-    place, cycle = platform(), buffer.take(head())
+    buffer = Buffer(
+        shard, {topic: Source(TOPIC_IDS.get(topic, "unregistered".ljust(22, "-")), 0)}, FAIR_ROWS_S
+    )
+    buffer.add(fetch(topic, [packed(0, *values)], shard=shard))
+    place, cycle = platform(), buffer.take(head(), TODAY)
     reading = read_records(cycle, place.rules, place.dedupe_key)
     return messages_of(decide(place, head(), cycle, reading, {}, set(), 0))
 
@@ -63,12 +67,28 @@ def test_an_example_gets_the_verdict_of_its_name(name: str) -> None:
     assert outcome["verdict"] == expected_verdict(name), outcome["detail"]
     OUTCOME.validate(outcome)
     assert list(outcome) == list(OUTCOME_FIELDS)
-    unread = SCHEMA_KNOWS | {"personal_data"}
-    assert (answer.key is None) == (outcome["verdict"] in unread)
-    if DEAD_LETTERS in published:
-        [letter] = published[DEAD_LETTERS]
-        assert letter.value == (FOLDER / f"{name}.json").read_bytes()
-        assert dict(letter.headers)["verdict"].decode() == outcome["verdict"]
+    before_duplicate = SCHEMA_KNOWS | {"personal_data", "misrouted", "app_not_active"}
+    assert (answer.key is None) == (outcome["verdict"] in before_duplicate)
+    assert bool(outcome["report_id"]) == (outcome["verdict"] not in SCHEMA_KNOWS | {"personal_data"})
+    told = outcome["verdict"] in {v.code for v in Verdict if v in TELLS_BALANCE}
+    assert told or not outcome["balance_milli"]
+    letters = published.get(DEAD_LETTERS, [])
+    assert bool(letters) == (outcome["verdict"] in {v.code for v in Verdict if v in DEAD_LETTER})
+    assert all((letter.key, letter.value) == (None, answer.value) for letter in letters)
+
+
+def test_a_dead_letter_tells_where_the_record_lies_and_nothing_of_what_it_says() -> None:
+    [letter] = messages("invalid_personal_data_phone")[DEAD_LETTERS]
+    place = json.loads(letter.value)
+    assert (place["topic"], place["topic_id"], place["partition"]) == (
+        METRO,
+        TOPIC_IDS[METRO],
+        place["shard"],
+    )
+    assert (place["offset"], place["last_offset"]) == (0, 0)
+    record = json.loads((FOLDER / "invalid_personal_data_phone.json").read_bytes())
+    said = {value for value in record.values() if isinstance(value, str) and len(value) > 6}
+    assert not any(value in letter.value.decode() for value in said)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -82,6 +102,8 @@ def test_every_verdict_that_an_app_can_earn_has_an_example() -> None:
     without = {
         "too_large",
         "methodology_not_in_force",
+        "unreadable_batch",
+        "deleted_unread",
         "internal_error",
         "command_applied",
         "expired",

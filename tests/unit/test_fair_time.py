@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,12 +135,14 @@ def test_what_was_given_while_somebody_waited_is_held_against_a_source(
     assert first.paid_us == (NOON_MS + 3_000) * 1_000
     [second] = buffer.take(head(0), TODAY).sources
     assert second.paid_us == (NOON_MS + 6_000) * 1_000
-    buffer.forgive([BUS])
     buffer.take(head(0), TODAY)
     buffer.add(fetch(METRO, [packed(60, *[b"x"] * 20)]))
+    [third] = buffer.take(head(0), TODAY).sources
+    assert (third.next, third.paid_us) == (80, (NOON_MS + 8_000) * 1_000), "somebody who owes waits"
     buffer.forgive([BUS])
+    buffer.add(fetch(METRO, [packed(80, *[b"x"] * 20)]))
     [alone] = buffer.take(head(0), TODAY).sources
-    assert alone.paid_us == (NOON_MS + 6_000) * 1_000, "no more than before, and no less"
+    assert alone.paid_us == (NOON_MS + 8_000) * 1_000, "no more than before, and no less"
 
 
 def test_a_flood_that_waits_for_its_quota_delays_nobody_when_the_next_day_begins() -> None:
@@ -185,6 +188,17 @@ def test_equal_times_wait_for_those_alone_who_come_first(topic: str, taken: list
     assert (cycle and places([cycle])) == taken
 
 
+def test_nobody_waits_for_the_unfetched_records_of_a_flood() -> None:
+    """What it has paid tells that they come later, before they are there."""
+    sources = {t: source(0, t) for t in SOURCES}
+    sources[METRO] = msgspec.structs.replace(sources[METRO], paid_us=(NOON_MS + 60_000) * 1_000)
+    buffer = Buffer(0, sources, 10, ends={METRO: 5})
+    buffer.add(fetch(BUS, [packed(0, b"x", ms=NOON_MS + 58_999), packed(1, b"x", ms=NOON_MS + 59_001)]))
+    assert places([buffer.take(head(0), TODAY)]) == [(BUS, 0)]
+    assert buffer.take(head(0), TODAY) is None
+    assert buffer.owing(TODAY) == [METRO]
+
+
 def test_what_is_forgiven_is_waited_for_no_longer_and_merged_when_it_comes() -> None:
     buffer = Buffer(0, {t: source(0, t) for t in SOURCES}, 10, ends={BUS: 2})
     buffer.add(fetch(METRO, [packed(0, b"x", ms=NOON_MS + 5)]))
@@ -210,7 +224,7 @@ def test_a_flood_far_behind_goes_on_as_soon_as_the_others_leave_room() -> None:
     """It has paid for a day; whoever keeps to the rate goes first, and what room is left is the flood's."""
     day_us = 86_400 * 1_000_000
     sources = {t: source(0, t) for t in SOURCES}
-    sources[METRO] = type(sources[METRO])(sources[METRO].topic_id, 0, NOON_MS * 1_000 + day_us)
+    sources[METRO] = msgspec.structs.replace(sources[METRO], paid_us=NOON_MS * 1_000 + day_us)
     buffer = Buffer(0, sources, 10)
     buffer.add(fetch(METRO, [packed(0, *[b"x"] * 50)]))
     for n in range(5):

@@ -8,17 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Refusal, read_report
+from schemas.limits import FAIR_ROWS_S
 from schemas.members import members_of
 from schemas.outcome import messages_of
 from schemas.refusal import NESTED_MAX
 from schemas.report import AMOUNT_MAX
+from schemas.state import Source
 from schemas.verdicts import Verdict
 from stream.cycle_input import Buffer
 from stream.decide import decide
 from stream.read import read_records
-from tests.making import METRO, NOON_MS, arrived, batch, fields, head, platform, record, uid
+from tests.making import METRO, TODAY, fetch, fields, head, packed, platform, record, uid
 
 GOOD = record()
+OTHER = record(version=2)
 LAST = b"txn-a"
 AMOUNT = f"must be a whole number from 0 to {AMOUNT_MAX}"
 INSTANT = "must be RFC 3339 with seconds and offset, such as 2024-10-01T08:30:00+08:00"
@@ -88,8 +91,8 @@ TOLD: dict[bytes, str] = {
         "record: unknown field (number 8, after activity); is source_txn meant?",
     GOOD[:-1] + b',"zq":{"uid":1}}': "record: unknown field (number 9, after source_txn)",
     GOOD[:-1] + b',"uid":"x"}': "uid: stands twice",
-    GOOD[:-1] + b',"zq":1,"zq":2}': "record: a name stands twice at byte 237",
-    GOOD[:-1] + b',"evidence_tier":{"zq":1,"zq":2}}':
+    OTHER[:-1] + b',"zq":1,"zq":2}': "record: a name stands twice at byte 237",
+    OTHER[:-1] + b',"evidence_tier":{"zq":1,"zq":2}}':
         "record: a name stands twice at byte 254, after the name evidence_tier",
     without("kind"): "kind: is missing; must be report",
     without("uid"): "uid: is missing; must match [0-9a-f]{32}",
@@ -222,9 +225,9 @@ def test_no_detail_holds_anything_that_the_app_wrote(
 
 def details_of(value: bytes, topic: str, shard: int) -> list[str]:
     """The details that are published when a record is sent twice."""
-    buffer = Buffer(shard, {topic: 0})
-    buffer.add(batch(topic, [arrived(n, value, NOON_MS) for n in range(2)], shard=shard))
-    place, cycle = platform(), buffer.take(head())
+    buffer = Buffer(shard, {topic: Source("made-by-a-test", 0)}, FAIR_ROWS_S)
+    buffer.add(fetch(topic, [packed(0, value, value)], shard=shard))
+    place, cycle = platform(), buffer.take(head(), TODAY)
     reading = read_records(cycle, place.rules, place.dedupe_key)
     published = messages_of(decide(place, head(), cycle, reading, {}, set(), 0))
     told = [
@@ -255,7 +258,7 @@ def names_in(value: object) -> list[str]:
 @given(nested, st.booleans(), st.sampled_from([None, 1]))
 def test_every_name_is_found_with_its_place(value: object, ascii_only: bool, indent: int | None) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
-    members = members_of(text)
+    members = list(members_of(text))
     assert [m.name for m in members] == names_in(value)
     assert all(text[m.start : m.start + 1] == b'"' for m in members)
     assert [m.name for m in members if m.depth == 1] == (list(value) if isinstance(value, dict) else []) or (
@@ -265,7 +268,7 @@ def test_every_name_is_found_with_its_place(value: object, ascii_only: bool, ind
 
 @given(st.binary(max_size=60) | st.text('{}":a\\', max_size=40).map(str.encode))
 def test_names_are_looked_for_in_any_bytes(value: bytes) -> None:
-    members_of(value)
+    list(members_of(value))
 
 
 def test_a_long_text_that_is_no_json_is_not_looked_at_twice() -> None:
