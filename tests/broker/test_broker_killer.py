@@ -32,7 +32,7 @@ class Load:
         self.sent = 0
         self._producer = platform.producer("app-metro", acks="all", **{"enable.idempotence": True})
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
