@@ -16,7 +16,7 @@ import pyarrow as pa
 from schemas.kinds import Kind
 from schemas.ledger_record import FORMAT_BYTES, LedgerRecord, record_hash
 from schemas.limits import BLOCK_UNPACKED_BYTES_MAX
-from schemas.state import ZERO_HASH
+from schemas.state import ZERO_HASH, Lag
 from schemas.verdicts import Verdict
 
 FORMAT = 1
@@ -96,6 +96,7 @@ class Meta(msgspec.Struct, frozen=True):
     published_to: int
     rules: str  # "version:sha256" of the rules bundle that decided
     release: str = RELEASE  # whose code decided
+    lags: dict[str, Lag] = {}  # topics of outcomes that are behind `published_to`
     genesis: dict | None = None  # only at seq 0: shards, dedupe key, fair_rows_s, simulated clock or not
 
 
@@ -157,9 +158,20 @@ def open_block(record: LedgerRecord) -> Block:
         rows.validate(full=True)  # ends and texts lie within their buffers, whoever wrote them
     except _UNREADABLE as error:
         raise BlockError(f"ledger record is no block: {type(error).__name__}") from error
-    if any(column.null_count for column in rows.columns):
-        raise BlockError(f"block seq {meta.seq}: a value is missing")
+    if not rows.num_rows or any(column.null_count for column in rows.columns):
+        raise BlockError(f"block seq {meta.seq}: a row or a value is missing")
     return Block(record.prev, meta, rows, record.value, record.hash)
+
+
+def open_next(record: LedgerRecord, shard: int, seq: int) -> Block:
+    """As `open_block`, of a record that counts where block `seq` of a shard is due."""
+    block = open_block(record)
+    found = (block.meta.shard, block.meta.seq)
+    if found != (shard, seq):
+        raise BlockError(
+            f"block {found[1]} of shard {found[0]} stands where block {seq} of shard {shard} is due"
+        )
+    return block
 
 
 def _decode(value: bytes) -> tuple[Meta, pa.RecordBatch]:

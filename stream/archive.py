@@ -126,6 +126,7 @@ class ArchiveHandler:
             placed = {TP(fetch.topic, fetch.partition): shard.next}
             self._seek = asyncio.ensure_future(self._consumer.seek_to(placed))
             return
+        ignored = shard.cutter.ignored
         try:
             for record in fetch.records:
                 self._enqueue(shard.cutter.push(read_record(record.value, record.headers), record.offset))
@@ -136,7 +137,7 @@ class ArchiveHandler:
             self._fail(_newer(fetch.partition, error))
             return
         shard.next = fetch.next
-        self.metrics.delivered(fetch)
+        self.metrics.delivered(fetch, shard.cutter.ignored - ignored)
         self._relieve()
         self._flush_when_idle(shard)
 

@@ -1,8 +1,7 @@
 """From a shard's ledger to the runs that the archive inserts. Pure: no clock, no I/O.
 
 A run ends
-- with the first block that brings it to ARCHIVE_RUN_ROWS_MIN rows (or to 64 MiB, where many records were
-  refused and their bytes kept), and
+- with the first block that brings it to ARCHIVE_RUN_ROWS_MIN rows (or to 64 MiB, where texts are long), and
 - before the first block of another whole interval of block time; a month's end always is one as well.
 So workers that start at the same mark cut the same runs, however the blocks reached them, and insert them
 under the same deduplication token. Workers that start at different marks agree from the next interval on.
@@ -19,13 +18,13 @@ is then a matter of timing, but nothing depends on anybody else knowing it:
   the engine folds them, `entries` never shows them, and the checks count them once.
 """
 
-from schemas.block import Block, open_block
+from schemas.block import Block, open_next
 from schemas.ledger_record import LedgerRecord
 from schemas.limits import ARCHIVE_RUN_INTERVAL_MS, ARCHIVE_RUN_ROWS_MIN, MIB
 from schemas.report import DAY_MS
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Mark, Run
 
-ARCHIVE_RUN_BYTES_MIN = 64 * MIB  # 50,000 usual rows take 12 MiB; a refused one keeps up to 8 KiB
+ARCHIVE_RUN_BYTES_MIN = 64 * MIB  # 50,000 usual rows take 12 MiB; the longest texts of a row 1 KiB
 
 assert DAY_MS % ARCHIVE_RUN_INTERVAL_MS == 0  # hence a month never ends within an interval
 
@@ -54,7 +53,7 @@ class RunCutter:
     def push(self, record: LedgerRecord, ledger_offset: int) -> list[Run]:
         """The runs, at most two, that this record ends.
 
-        Raises `ChainBroken`, and what `open_block` raises for a record that counts and cannot be read.
+        Raises `ChainBroken`, and what `open_next` raises for a record that counts and cannot be read.
         """
         if not self._confirmed:
             self._confirm(record, ledger_offset)
@@ -62,10 +61,7 @@ class RunCutter:
         if not record.follows(self.head.block_hash):
             self.ignored += 1
             return []
-        block = open_block(record)
-        assert block.meta.seq == self.head.seq + 1
-        assert block.meta.shard == self.shard
-        assert block.rows.num_rows, "a block without rows would leave no trace in the archive"
+        block = open_next(record, self.shard, self.head.seq + 1)
         runs = []
         if self._open and _interval(block) != _interval(self._open[0].block):
             runs.append(self.flush())

@@ -40,16 +40,16 @@ def list_topics(as_json: bool) -> None:
     with kafka_admin.told_to_operator(settings):
         admin = kafka_admin.admin_client(settings)
         apps = kafka_admin.apps_with_topics(admin)
-        surplus = kafka_admin.surplus_partitions(admin, topic_specs(settings.shards, apps))
+        differences = kafka_admin.topic_differences(admin, topic_specs(settings.shards, apps))
     names = sorted({*adoption.sources_of(heads), *(f"intake.{app}" for app in apps)})
     found = adoption.standings(settings, heads, names)
     if as_json:
         click.echo(json.dumps([s._asdict() | {"state": s.state} for s in found], indent=2))
         return
     _print(found)
-    for name, count in surplus.items():
-        told = f"{name} has {count} partitions: from {settings.shards} on they are not read"
-        click.secho(told, fg="yellow")
+    for difference in differences:
+        if difference.surplus:
+            click.secho(difference.text, fg="yellow")
 
 
 @topics.command()

@@ -15,7 +15,7 @@ from sinks.clickhouse.run import NOTHING, Archive, Mark, Run
 from stream.metrics.backlog import Backlog
 from stream.metrics.gauges import Gauges
 from stream.metrics.worker import SECONDS, WorkerMetrics, now_ms
-from stream.transport import Batch, BatchConsumer
+from stream.transport import BatchConsumer, Fetch
 
 ROWS = (1, 100, 1_000, 10_000, 25_000, ARCHIVE_RUN_ROWS_MIN, 70_000)
 
@@ -45,6 +45,11 @@ class ArchiveMetrics(WorkerMetrics):
             "Calls of ClickHouse that failed and are made again.",
             registry=self.registry,
         )
+        self._ignored = Counter(
+            "points_ledger_ignored_records",
+            "Records of the ledger that do not count: a former owner's blocks, or garbage.",
+            registry=self.registry,
+        )
         self._insert_s = Histogram(
             "points_archive_insert_seconds",
             "Duration of an insert and of reading the mark after it.",
@@ -71,10 +76,11 @@ class ArchiveMetrics(WorkerMetrics):
         """The mark is read; delivery begins at `position`."""
         self.backlogs[shard].place(position)
 
-    def delivered(self, batch: Batch) -> None:
-        """The shard took a batch."""
-        self.backlogs[batch.partition].deliver(batch)
-        self.settle(batch.partition)
+    def delivered(self, fetch: Fetch, ignored: int) -> None:
+        """The shard took a fetch, of which so many records do not count."""
+        self._ignored.inc(ignored)
+        self.backlogs[fetch.partition].deliver(fetch)
+        self.settle(fetch.partition)
 
     def settle(self, shard: int) -> None:
         """Takes note of how far the shard is."""

@@ -6,10 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.block import Block, Meta, Span, empty_columns, encode_block, genesis_block, make_block
+from schemas.block import Block, Meta, Span, empty_columns, genesis_block, make_block
+from schemas.kinds import Kind
+from schemas.ledger_record import headers_of
 from schemas.report import shanghai_day
 from schemas.verdicts import Verdict
 from sinks.clickhouse.archive import ClickHouseArchive
+from stream import archive as archive_module
+from stream import archive_run
 
 START_MS = 1_725_667_200_000  # 2024-09-07 00:00 UTC
 _shards = itertools.count(1)
@@ -25,12 +29,14 @@ class Chains:
     @staticmethod
     def block_after(block: Block, rows: int, later_ms: int = 0, salt: str = "", **columns: list) -> Block:
         seq, time_ms = block.meta.seq + 1, block.meta.time_ms + later_ms
-        sources = [Span("intake.bus", 0, 0), Span("intake.metro", seq * 1000, seq * 1000 + rows)]
+        sources = [Span("intake.bus", "b", 0, 0), Span("intake.metro", "m", seq * 1000, seq * 1000 + rows)]
         filled = empty_columns(rows)
         filled |= {
+            "kind": [int(Kind.REPORT)] * rows,
             "verdict": [int(Verdict.CREDITED)] * rows,
             "source": [1] * rows,
             "offset": [seq * 1000 + row for row in range(rows)],
+            "last_offset": [seq * 1000 + row for row in range(rows)],
             "broker_ms": [time_ms] * rows,
             "time_ms": [time_ms] * rows,
             "uid": [f"{(seq + row) % 7:032x}" for row in range(rows)],
@@ -54,10 +60,15 @@ class Chains:
     @staticmethod
     def records(blocks: list[Block], first: int = 0) -> list[SimpleNamespace]:
         """The blocks as a consumer delivers them, at successive ledger offsets."""
-        encoded = map(encode_block, blocks)
         return [
-            SimpleNamespace(offset=first + i, value=value, headers=tuple(headers), timestamp=0, key=None)
-            for i, (value, headers) in enumerate(encoded)
+            SimpleNamespace(
+                offset=first + i,
+                value=block.value,
+                headers=tuple(headers_of(block.record)),
+                timestamp=0,
+                key=None,
+            )
+            for i, block in enumerate(blocks)
         ]
 
 
@@ -70,6 +81,21 @@ def chains() -> Chains:
 def shard() -> int:
     """A shard that no other test uses."""
     return next(_shards)
+
+
+@pytest.fixture
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a few rows, written at once."""
+    monkeypatch.setattr(archive_run, "ARCHIVE_RUN_ROWS_MIN", 20)
+    monkeypatch.setattr(archive_module, "IDLE_S", 0.02)
+    monkeypatch.setattr(archive_module, "RETRY_DELAYS_S", (0.001,))
+
+
+@pytest.fixture
+def ledger(chains: Chains, shard: int) -> list:
+    """19 blocks of a shard as Kafka delivers them."""
+    shapes = [(7, 900), (9, 0), (8, 100), (3, 4_500), (25, 10), (5, 30 * 86_400_000), (6, 0), (30, 1), (2, 0)]
+    return chains.records(chains.chain(shard, shapes * 2))
 
 
 @pytest.fixture(scope="session")

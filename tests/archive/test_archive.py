@@ -2,36 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import pytest
 
-from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
+from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import NOTHING, Archive
 from stream import archive as archive_module
 from stream import archive_run
-from stream.archive_run import RunCutter
-from stream.errors import OperatorError
-from tests.archive.workers import Faulty, Worker
+from tests.archive.workers import Faulty, Worker, run
 
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch):
-    monkeypatch.setattr(archive_run, "ARCHIVE_RUN_ROWS_MIN", 20)
-    monkeypatch.setattr(archive_module, "IDLE_S", 0.02)
-    monkeypatch.setattr(archive_module, "RETRY_DELAYS_S", (0.001,))
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 @pytest.fixture(params=["memory", "chdb"])
 def archive(request) -> Archive:
     return MemoryArchive() if request.param == "memory" else request.getfixturevalue("chdb")
-
-
-@pytest.fixture
-def ledger(chains, shard) -> list:
-    shapes = [(7, 900), (9, 0), (8, 100), (3, 4_500), (25, 10), (5, 30 * 86_400_000), (6, 0), (30, 1), (2, 0)]
-    return chains.records(chains.chain(shard, shapes * 2))
 
 
 def check(archive: Archive, shard: int, ledger: list, request) -> None:
@@ -45,10 +31,6 @@ def check(archive: Archive, shard: int, ledger: list, request) -> None:
         assert sql(f"SELECT count(), uniqExact(seq, row) FROM entries WHERE shard = {shard}") == [
             (rows, rows)
         ]
-
-
-def run(main: Callable) -> None:
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -238,63 +220,3 @@ def test_a_new_assignment_starts_from_the_mark(shard, ledger):
         assert not worker.failure.done()
 
     run(main)
-
-
-def failure_of(archive: Archive, shard: int, ledger: list) -> OperatorError:
-    found = []
-
-    async def main():
-        worker = Worker(archive, shard, ledger)
-        await worker.handler.assigned({worker.tp}, worker)
-        placed = asyncio.ensure_future(worker.placed.get())
-        await asyncio.wait([placed, worker.failure], return_when="FIRST_COMPLETED", timeout=20)
-        if placed.done():
-            await worker.until(10**9)
-        placed.cancel()
-        found.append(await worker.failure)
-        await worker.stop()
-
-    run(main)
-    assert isinstance(found[0], OperatorError)
-    return found[0]
-
-
-def test_another_ledger_stops_the_worker(shard, chains):
-    archive = MemoryArchive()
-    mine = chains.chain(shard, [(3, 0)] * 3)
-    cutter = RunCutter(shard, NOTHING)
-    for offset, block in enumerate(mine):
-        cutter.push(block, offset)
-    archive.append(cutter.flush(), NOTHING)
-    error = failure_of(archive, shard, chains.records(chains.chain(shard, [(4, 0)] * 5)))
-    assert "the archive ends with block 3" in error.message
-    assert "of one platform" in error.todo
-
-
-def test_a_gap_and_a_broken_record_stop_the_worker(shard, ledger, chains):
-    assert "something is missing" in failure_of(MemoryArchive(), shard, ledger[:2] + ledger[3:]).message
-    ledger[3].value = b"rubbish"
-    assert "ledger record is no block" in failure_of(MemoryArchive(), shard, ledger).message
-
-
-def test_a_damaged_archive_stops_the_worker_and_says_what_to_do(shard, ledger):
-    class Damaged(MemoryArchive):
-        def high_water(self, shard, verified=NOTHING):
-            raise ArchiveDamaged("rows are missing.", "delete them.")
-
-    error = failure_of(Damaged(), shard, ledger)
-    assert (error.message, error.todo) == ("rows are missing.", "delete them.")
-
-
-def test_an_archive_that_went_back_in_time_stops_the_worker(shard, ledger):
-    class Restored(Faulty):
-        def append(self, run, mark):
-            if len(self.appended) == 2:
-                self.archive.blocks.clear()
-                self.appended.append(run)
-                raise ArchiveUnavailable("restarting")
-            return super().append(run, mark)
-
-    error = failure_of(Restored(MemoryArchive()), shard, ledger)
-    assert "lost rows or was restored" in error.message
-    assert "start the archive worker again" in error.todo

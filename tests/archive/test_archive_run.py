@@ -1,10 +1,14 @@
 """The run cutter: the same ledger gives the same runs, whatever way it arrives."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.block import Block, BlockError, NewerFormat, make_block
+from schemas.ledger_record import LedgerRecord, read_record, record_hash
 from schemas.limits import ARCHIVE_RUN_INTERVAL_MS
+from schemas.state import ZERO_HASH
 from sinks.clickhouse.run import NOTHING, Run
 from stream import archive_run
 from stream.archive_run import ChainBroken, RunCutter
@@ -24,10 +28,15 @@ def _small_runs():
 
 
 def cut(blocks, mark=NOTHING, first=0) -> list[Run]:
+    return cut_records([block.record for block in blocks], mark, first)[0]
+
+
+def cut_records(records, mark=NOTHING, first=0) -> tuple[list[Run], int]:
+    """The runs of ledger records, and how many were ignored."""
     cutter = RunCutter(0, mark)
-    runs = [run for i, block in enumerate(blocks) for run in cutter.push(block, first + i)]
+    runs = [run for i, record in enumerate(records) for run in cutter.push(record, first + i)]
     last = cutter.flush()
-    return [*runs, last] if last else runs
+    return [*runs, last] if last else runs, cutter.ignored
 
 
 def seqs(runs) -> list[int]:
@@ -88,17 +97,74 @@ def test_blocks_of_zombies_and_repetitions_change_no_run(chains, shapes, data):
             older = blocks[data.draw(st.integers(0, block.meta.seq))]
             foreign = chains.block_after(older, 3, salt="zombie") if older is not block else block
             ledger.append(foreign)
-    runs = cut(ledger)
+    runs, ignored = cut_records([block.record for block in ledger])
     assert [run.token for run in runs] == [run.token for run in cut(blocks)]
-    assert all(ledger[b.ledger_offset] is b.block for run in runs for b in run.blocks)
+    assert all(ledger[b.ledger_offset] == b.block for run in runs for b in run.blocks)
+    assert ignored == len(ledger) - len(blocks)
 
 
-def test_a_missing_block_is_a_broken_chain(chains):
+FOREIGN = st.sampled_from(
+    ["junk", "nothing", "above", "of another platform", "a changed byte", "later format"]
+)
+
+
+def foreign(chains, what: str, head: Block) -> LedgerRecord:
+    """What does not count after `head`."""
+    if what == "above":  # as a broken tool writes it: a whole chain of its own, far ahead
+        other = chains.chain(0, [(1, 0)] * 9)[-1]
+        return make_block(b"x" * 32, other.meta, other.rows.to_pydict()).record
+    value = {"junk": b"junk", "nothing": b"", "later format": b"\0\2later"}.get(what, head.value)
+    if what == "of another platform":
+        return make_block(ZERO_HASH, head.meta, head.rows.to_pydict()).record._replace(prev=b"y" * 32)
+    if what == "a changed byte":
+        value = value[:-1] + bytes([value[-1] ^ 1])
+        return LedgerRecord(head.hash, record_hash(head.hash, head.value), value)
+    return read_record(value, [])
+
+
+@given(SHAPES, st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_does_not_follow_is_ignored_and_counted_as_intake_does(chains, shapes, data):
+    """Both readers have one rule; the same garbage gives them the same chain, and the same count."""
+    blocks = chains.chain(0, shapes)
+    records = []
+    for block in blocks:
+        records.append(block.record)
+        strangers = data.draw(st.lists(FOREIGN, max_size=2))
+        records += [foreign(chains, what, block) for what in strangers]
+    runs, ignored = cut_records(records)
+    assert [run.token for run in runs] == [run.token for run in cut(blocks)]
+    assert ignored == len(records) - len(blocks)
+    head, followed = ZERO_HASH, []
+    for record in records:
+        if record.follows(head):
+            followed.append(record)
+            head = record.hash
+    assert followed == [block.record for block in blocks]
+
+
+def test_behind_a_missing_block_nothing_is_archived_and_every_record_is_counted(chains):
+    """That Kafka lost it tells the transport, by the first offset that is left; see test_archive."""
     blocks = chains.chain(0, [(1, 0)] * 5)
-    with pytest.raises(ChainBroken, match=r"block 4 .* does not follow block 2 .* something is missing"):
-        cut(blocks[:3] + blocks[4:])
-    with pytest.raises(ChainBroken, match="does not follow nothing"):
-        cut(blocks[1:])
+    records = [block.record for block in blocks]
+    runs, ignored = cut_records(records[:3] + records[4:])
+    assert (seqs(runs), ignored) == ([0, 1, 2], 2)
+    assert cut_records(records[1:]) == ([], 5)
+
+
+def test_what_counts_and_is_no_block_of_that_place_ends_the_work(chains):
+    """Its writer held the chain's end: whoever wrote it must be found, nothing behind it is right."""
+    blocks = chains.chain(0, [(1, 0)] * 2)
+    prev = blocks[-1].hash
+    junk = LedgerRecord(prev, record_hash(prev, b"junk"), b"\0\1junk")
+    with pytest.raises(BlockError, match="no block"):
+        cut_records([*(b.record for b in blocks), junk._replace(hash=record_hash(prev, junk.value))])
+    skipped = make_block(prev, msgspec.structs.replace(blocks[-1].meta, seq=4), blocks[-1].rows.to_pydict())
+    with pytest.raises(BlockError, match="block 4 of shard 0 stands where block 3"):
+        cut([*blocks, skipped])
+    newer = LedgerRecord(prev, record_hash(prev, b"\0\2new"), b"\0\2new", "9.1")
+    with pytest.raises(NewerFormat):
+        cut_records([*(b.record for b in blocks), newer])
 
 
 def test_the_archive_must_end_where_the_ledger_has_the_same_block(chains):
@@ -112,11 +178,11 @@ def test_the_archive_must_end_where_the_ledger_has_the_same_block(chains):
         cut(blocks[4:], mark, 4)
 
 
-def test_refused_records_with_their_bytes_end_a_run_before_memory_does(chains, monkeypatch):
+def test_long_texts_end_a_run_before_memory_does(chains, monkeypatch):
     monkeypatch.setattr(archive_run, "ARCHIVE_RUN_BYTES_MIN", 10_000)
     blocks = chains.chain(0, [])
     for _ in range(4):
-        blocks.append(chains.block_after(blocks[-1], 1, raw=[b"x" * 6_000]))
+        blocks.append(chains.block_after(blocks[-1], 1, inputs=["x" * 6_000]))
     assert [len(run.blocks) for run in cut(blocks)] == [3, 2]
 
 

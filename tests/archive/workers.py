@@ -1,6 +1,7 @@
 """Archives that fail to order, and a worker without Kafka."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from faust.types.tuples import TP
@@ -9,7 +10,7 @@ from schemas.topics import LEDGER
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Archive, Mark, Run
 from stream.archive import ArchiveHandler
-from stream.transport import Batch
+from stream.transport import Fetch
 
 
 class Faulty:
@@ -36,7 +37,7 @@ class Faulty:
 
 
 class Worker:
-    """A handler with the transport's side of the contract: fetches from `ledger`, in batches of `size`."""
+    """A handler with the transport's side of the contract: fetches from `ledger`, of `size` records."""
 
     def __init__(self, archive: Archive, shard: int, ledger: list, size: int = 3) -> None:
         self.tp, self.ledger, self.size = TP(LEDGER, shard), ledger, size
@@ -65,9 +66,9 @@ class Worker:
         """Delivers as long as the handler wants more."""
         while self.next < len(self.ledger) and self.handler.wants(self.tp) and not self.failure.done():
             records = self.ledger[self.next : self.next + self.size]
-            batch = Batch(LEDGER, self.tp.partition, self.next, records[-1].offset + 1, records)
-            self.next = batch.next
-            self.handler.take(batch)
+            fetch = Fetch(LEDGER, self.tp.partition, self.next, records[-1].offset + 1, records)
+            self.next = fetch.next
+            self.handler.take(fetch)
 
     async def until(self, offset: int) -> None:
         """Feeds until everything below `offset` is archived, or the handler failed."""
@@ -79,3 +80,7 @@ class Worker:
     async def stop(self) -> None:
         await self.handler.stop()
         self.thread.shutdown()
+
+
+def run(main: Callable[[], Coroutine]) -> None:
+    asyncio.run(main())

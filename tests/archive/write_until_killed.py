@@ -6,23 +6,24 @@ Usage: write_until_killed.py LEDGER DSN. LEDGER is a pickled list of (value, hea
 import pickle
 import sys
 
-from schemas.block import decode_block
-from sinks.clickhouse.archive import ClickHouseArchive
+from schemas.ledger_record import read_record
+from sinks.clickhouse.engine import Engine, EngineArchive
 from stream.archive_run import RunCutter
 
 
 def main(ledger_file: str, dsn: str) -> None:
     with open(ledger_file, "rb") as file:
         ledger = pickle.load(file)
-    archive = ClickHouseArchive(dsn)
+    archive = EngineArchive(Engine(dsn))
     mark = archive.high_water(0)
     cutter = RunCutter(0, mark)
     runs = []
     for offset in range(cutter.start, len(ledger)):
-        runs += cutter.push(decode_block(*ledger[offset]), offset)
+        runs += cutter.push(read_record(*ledger[offset]), offset)
     for run in filter(None, [*runs, cutter.flush()]):
         print("insert", run.first_seq, flush=True)
         mark = archive.append(run, mark)
+    archive.close()
     print("done", mark.seq, flush=True)
 
 

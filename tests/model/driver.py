@@ -9,18 +9,24 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from schemas.block import Block, genesis_block
+from schemas.block import Block, Span, genesis_block, open_block
+from schemas.ledger_record import LedgerRecord
+from schemas.limits import FAIR_ROWS_S
 from schemas.outcome import messages_of
 from schemas.state import ZERO_HASH, Head, Person
-from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, turn
+from schemas.topics import COMMANDS
+from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, MemoryTopics, turn
 from sinks.ports import Doubt
 from stream.apply import apply
-from stream.cycle import Shard, run_cycle
+from stream.cycle import Shard, run_cycle, today
 from stream.recovery import Expected, recover
-from tests.making import NOON_MS, SHARDS, SOURCES, arrived, batch, rules
+from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop
-GENESIS = {"shards": SHARDS, "dedupe_key": "00" * 16, "simulated_clock": True}
+GENESIS = {
+    "shards": SHARDS, "dedupe_key": "00" * 16, "simulated_clock": True, "fair_rows_s": FAIR_ROWS_S,
+}  # fmt: skip
+BEGINS = [Span(COMMANDS, TOPIC_IDS[COMMANDS], 0, 0)]  # where the platform speaks
 
 
 class Crash(Exception):
@@ -35,22 +41,23 @@ class World:
         for topic, value, ms in records:
             self.sources[topic].append((value, ms))
         self.store, self.ledger, self.publisher = MemoryStore(), MemoryLedger(), MemoryPublisher()
-        self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000))
+        self.topics = MemoryTopics(dict(TOPIC_IDS))
+        self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000, BEGINS))
 
     def append(self, block: Block) -> None:
         """Writes a block past all workers."""
         asyncio.run(self.ledger.append(block))
 
-    async def all_blocks(self) -> list[tuple[int, Block]]:
+    async def all_records(self) -> list[tuple[int, LedgerRecord]]:
         return [found async for found in self.ledger.read(0, 0, await self.ledger.end(0))]
 
     async def accepted(self) -> list[tuple[int, Block]]:
         """The chain, by the one rule that every reader follows."""
         head, chain = ZERO_HASH, []
-        for offset, block in await self.all_blocks():
-            if block.prev == head:
-                chain.append((offset, block))
-                head = block.hash
+        for offset, record in await self.all_records():
+            if record.follows(head):
+                chain.append((offset, open_block(record)))
+                head = record.hash
         return chain
 
     async def check(self) -> None:
@@ -91,7 +98,7 @@ def fold(chain: list[tuple[int, Block]]) -> tuple[Head, dict[str, Person], dict[
 
 
 class Faulty:
-    """The three ports of one worker. `fault(call number, port call)` is asked at each; see `Fault`."""
+    """The four ports of one worker. `fault(call number, port call)` is asked at each; see `Fault`."""
 
     def __init__(self, world: World, fault: Callable[[int], "Fault | None"] = lambda _: None) -> None:
         self.world, self.fault, self.calls = world, fault, 0
@@ -101,6 +108,7 @@ class Faulty:
         self.store = _Port(self, world.store)
         self.ledger = _Port(self, world.ledger)
         self.publisher = _Port(self, world.publisher)
+        self.topics = _Port(self, world.topics)
 
     async def call(self, method: Callable, args: tuple) -> Any:
         fault = await self._next(method, args)
@@ -181,9 +189,15 @@ class Worker:
                 ports = self.ports
                 expected = Expected("test", SHARDS, rules())
                 self.shard = await recover(0, expected, ports.store, ports.ledger, ports.publisher)
-                self.shard.open_buffer({t: self.shard.head.positions.get(t, 0) for t in SOURCES})
+                self._place(self.shard)
                 while self._fetch(self.shard):
-                    await run_cycle(self.shard, ports.store, ports.ledger, ports.publisher)
+                    known = set(self.shard.head.sources)
+                    if not await run_cycle(
+                        self.shard, ports.store, ports.ledger, ports.publisher, ports.topics
+                    ):
+                        raise AssertionError("something is owed, though everything was fetched")
+                    if set(self.shard.head.sources) != known:  # an app was registered
+                        self._place(self.shard)
                 if self.shard.publishing:
                     await self.shard.publishing
             except Doubt:
@@ -194,14 +208,19 @@ class Worker:
                 await self._drop()
         raise AssertionError("the worker never came to an end")
 
+    def _place(self, shard: Shard) -> None:
+        ends = {topic: len(self.world.sources[topic]) for topic in shard.head.sources}
+        shard.open_buffer(shard.head.sources, ends)
+
     def _fetch(self, shard: Shard) -> bool:
-        """Some records of each source; False if nothing waits any more."""
-        for topic, records in self.world.sources.items():
+        """Some records of each source, of those behind until they owe nothing; False if nothing waits."""
+        for topic in shard.head.sources:
+            records = self.world.sources[topic]
             first = shard.buffer.next_of(topic)
-            fetched = [arrived(first + i, *r) for i, r in enumerate(records[first : first + self.fetch])]
+            fetched = [packed(first + i, v, ms=ms) for i, (v, ms) in enumerate(records[first:][: self.fetch])]
             if fetched:
-                assert shard.buffer.add(batch(topic, fetched))
-        return shard.buffer.rows() > 0
+                assert shard.buffer.add(fetch(topic, fetched, end=len(records)))
+        return shard.buffer.waiting(today())
 
     async def _drop(self) -> None:
         if self.shard and self.shard.publishing:

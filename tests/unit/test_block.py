@@ -24,6 +24,7 @@ from schemas.block import (
     genesis_block,
     make_block,
     open_block,
+    open_next,
 )  # fmt: skip
 from schemas.ledger_record import LedgerRecord, headers_of, read_record, record_hash
 from schemas.limits import BLOCK_UNPACKED_BYTES_MAX
@@ -216,6 +217,20 @@ def test_a_missing_value_is_no_block() -> None:
     body = body_of(meta, pa.RecordBatch.from_pylist(rows, schema=loose))
     with pytest.raises(BlockError):
         open_block(counted(packed_again(body)))
+
+
+def test_a_block_at_another_place_than_its_own_is_no_block() -> None:
+    """Its writer holds the chain's end, and is broken: nobody may go on behind it."""
+    assert open_next(sample().record, 0, 6) == sample()
+    for shard, seq in ((1, 6), (0, 7)):
+        with pytest.raises(BlockError, match=f"block 6 of shard 0 stands where block {seq} of shard {shard}"):
+            open_next(sample().record, shard, seq)
+
+
+def test_a_block_without_rows_is_no_block() -> None:
+    """It would leave no trace in the archive, whose chain would end there."""
+    with pytest.raises(BlockError, match="a row or a value is missing"):
+        open_block(make_block(HASH, sample().meta, empty_columns(0)).record)
 
 
 def test_a_newer_format_names_itself_and_who_wrote_it() -> None:

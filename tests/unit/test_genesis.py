@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from schemas.block import Block
+from schemas.block import Block, open_block
 from schemas.state import Head
 from sinks.memory import MemoryLedger, MemoryStore
 from stream.apply import apply
@@ -29,7 +29,8 @@ class Platform:
     def first_blocks(self) -> list[Block]:
         async def read() -> list[Block]:
             ends = [await self.ledger.end(s) for s in range(SHARDS)]
-            return [b for s in range(SHARDS) async for _, b in self.ledger.read(s, 0, min(1, ends[s]))]
+            read = [self.ledger.read(s, 0, min(1, ends[s])) for s in range(SHARDS)]
+            return [open_block(record) for records in read async for _, record in records]
 
         return asyncio.run(read())
 
