@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from loadtest.apps import with_apps
-from schemas.block import Block
+from schemas.block import Block, open_block
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
@@ -61,14 +61,13 @@ class Platform:
         return asyncio.run(_accepted(self.settings))
 
     def rows(self) -> Counter:
-        """How often each (topic, partition, offset) has a row."""
+        """How often each (topic, partition, offset) has a row; a row may cover a range of offsets."""
         return Counter(
-            (block.meta.sources[source].topic, block.meta.shard, offset)
+            (block.meta.sources[row["source"]].topic, block.meta.shard, offset)
             for block in self.accepted()
-            for source, offset in zip(
-                block.rows.column("source").to_pylist(), block.rows.column("offset").to_pylist(), strict=True
-            )
-            if source >= 0
+            for row in block.rows.select(["source", "offset", "last_offset"]).to_pylist()
+            if row["source"] >= 0
+            for offset in range(row["offset"], row["last_offset"] + 1)
         )
 
     def sources(self) -> list[str]:
@@ -118,10 +117,10 @@ async def _accepted(settings: Settings) -> list[Block]:
     out = []
     for shard in range(settings.shards):
         head = ZERO_HASH
-        async for _, block in ledger.read(shard, 0, await ledger.end(shard)):
-            if block.prev == head:
-                head = block.hash
-                out.append(block)
+        async for _, record in ledger.read(shard, 0, await ledger.end(shard)):
+            if record.follows(head):
+                head = record.hash
+                out.append(open_block(record))
     await ledger.close()
     return out
 

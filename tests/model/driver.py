@@ -9,18 +9,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from schemas.block import Block, genesis_block
+from faust.types.tuples import TP
+
+from schemas.block import Block, Span, genesis_block, open_block
+from schemas.ledger_record import LedgerRecord
+from schemas.limits import FAIR_ROWS_S
 from schemas.outcome import messages_of
 from schemas.state import ZERO_HASH, Head, Person
-from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, turn
+from schemas.topics import COMMANDS
+from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, MemoryTopics, turn
 from sinks.ports import Doubt
 from stream.apply import apply
-from stream.cycle import Shard, run_cycle
+from stream.cycle import Shard, run_cycle, today
+from stream.metrics.intake import IntakeMetrics
+from stream.placing import Placing, is_misplaced
 from stream.recovery import Expected, recover
-from tests.making import NOON_MS, SHARDS, SOURCES, arrived, batch, rules
+from stream.transport import Fetch
+from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop
-GENESIS = {"shards": SHARDS, "dedupe_key": "00" * 16, "simulated_clock": True}
+GENESIS = {"shards": SHARDS, "dedupe_key": "00" * 16, "simulated_clock": True, "fair_rows_s": FAIR_ROWS_S}
+FROM_ITS_BEGINNING = [Span(COMMANDS, TOPIC_IDS[COMMANDS], 0, 0)]
 
 
 class Crash(Exception):
@@ -35,22 +44,29 @@ class World:
         for topic, value, ms in records:
             self.sources[topic].append((value, ms))
         self.store, self.ledger, self.publisher = MemoryStore(), MemoryLedger(), MemoryPublisher()
-        self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000))
+        self.topics = MemoryTopics(TOPIC_IDS)
+        self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000, FROM_ITS_BEGINNING))
 
     def append(self, block: Block) -> None:
         """Writes a block past all workers."""
         asyncio.run(self.ledger.append(block))
 
-    async def all_blocks(self) -> list[tuple[int, Block]]:
+    def fetched(self, topic: str, first: int, count: int) -> Fetch | None:
+        """At most so many records of a source from offset `first` on; None if there are none."""
+        records = self.sources[topic][first : first + count]
+        batches = [packed(first + i, value, ms=ms) for i, (value, ms) in enumerate(records)]
+        return fetch(topic, batches, end=len(self.sources[topic])) if batches else None
+
+    async def all_records(self) -> list[tuple[int, LedgerRecord]]:
         return [found async for found in self.ledger.read(0, 0, await self.ledger.end(0))]
 
     async def accepted(self) -> list[tuple[int, Block]]:
         """The chain, by the one rule that every reader follows."""
         head, chain = ZERO_HASH, []
-        for offset, block in await self.all_blocks():
-            if block.prev == head:
-                chain.append((offset, block))
-                head = block.hash
+        for offset, record in await self.all_records():
+            if record.follows(head):
+                chain.append((offset, open_block(record)))
+                head = record.hash
         return chain
 
     async def check(self) -> None:
@@ -91,7 +107,7 @@ def fold(chain: list[tuple[int, Block]]) -> tuple[Head, dict[str, Person], dict[
 
 
 class Faulty:
-    """The three ports of one worker. `fault(call number, port call)` is asked at each; see `Fault`."""
+    """The four ports of one worker. `fault(call number, port call)` is asked at each; see `Fault`."""
 
     def __init__(self, world: World, fault: Callable[[int], "Fault | None"] = lambda _: None) -> None:
         self.world, self.fault, self.calls = world, fault, 0
@@ -101,6 +117,7 @@ class Faulty:
         self.store = _Port(self, world.store)
         self.ledger = _Port(self, world.ledger)
         self.publisher = _Port(self, world.publisher)
+        self.topics = _Port(self, world.topics)
 
     async def call(self, method: Callable, args: tuple) -> Any:
         fault = await self._next(method, args)
@@ -181,9 +198,9 @@ class Worker:
                 ports = self.ports
                 expected = Expected("test", SHARDS, rules())
                 self.shard = await recover(0, expected, ports.store, ports.ledger, ports.publisher)
-                self.shard.open_buffer({t: self.shard.head.positions.get(t, 0) for t in SOURCES})
-                while self._fetch(self.shard):
-                    await run_cycle(self.shard, ports.store, ports.ledger, ports.publisher)
+                placing = self._placing()
+                while await self._fetch(self.shard, placing):
+                    await run_cycle(self.shard, ports.store, ports.ledger, ports.publisher, ports.topics)
                 if self.shard.publishing:
                     await self.shard.publishing
             except Doubt:
@@ -194,14 +211,26 @@ class Worker:
                 await self._drop()
         raise AssertionError("the worker never came to an end")
 
-    def _fetch(self, shard: Shard) -> bool:
-        """Some records of each source; False if nothing waits any more."""
-        for topic, records in self.world.sources.items():
+    def _placing(self) -> Placing:
+        metrics = IntakeMetrics(SHARDS)
+        metrics.assigned({0}, self)
+        return Placing(self.ports.topics, metrics)
+
+    async def _fetch(self, shard: Shard, placing: Placing) -> bool:
+        """Some records of each source that is read; False if nothing waits any more."""
+        if is_misplaced(shard, SOURCES):
+            await placing.place(shard, SOURCES, self)
+        for topic in self.world.sources:
             first = shard.buffer.next_of(topic)
-            fetched = [arrived(first + i, *r) for i, r in enumerate(records[first : first + self.fetch])]
-            if fetched:
-                assert shard.buffer.add(batch(topic, fetched))
-        return shard.buffer.rows() > 0
+            if first is not None and (fetched := self.world.fetched(topic, first, self.fetch)):
+                assert shard.buffer.add(fetched)
+        return shard.buffer.waiting(today())
+
+    async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
+        return {tp: len(self.world.sources[tp.topic]) for tp in tps}
+
+    async def seek_to(self, positions: dict[TP, int]) -> None:
+        """Fetches begin where the buffer says."""
 
     async def _drop(self) -> None:
         if self.shard and self.shard.publishing:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import genesis_block, make_block
+from schemas.ledger_record import LedgerRecord, headers_of, record_hash
 from schemas.topics import COMMANDS
 from schemas.verdicts import CODES
 from sinks.ports import Doubt
@@ -195,7 +196,7 @@ def test_a_head_that_is_not_on_the_chain_halts() -> None:
     world, other = faultless()[0], World(workload()[:1])
     asyncio.run(Worker(other).run())
     other.store.restore(0, world.store.copy_of(0))
-    for _ in range(len(asyncio.run(world.all_blocks()))):
+    for _ in range(len(asyncio.run(world.all_records()))):
         other.append(genesis_block("test", 0, GENESIS, NOON_MS))
     with pytest.raises(OperatorError, match="not on the ledger's chain"):
         recovered(other)
@@ -208,9 +209,19 @@ def test_an_empty_ledger_halts() -> None:
         recovered(world)
 
 
-def test_foreign_bytes_in_the_ledger_halt() -> None:
+def test_garbage_in_the_ledger_is_ignored() -> None:
     world = World(workload())
     world.ledger.put(0, b"not a block", [])
+    recovered(world)
+    asyncio.run(world.check())
+
+
+def test_what_counts_and_is_no_block_halts() -> None:
+    """Its writer held the chain's end: nobody may go on behind it."""
+    world, value = World(workload()), b"\0\1not a block"
+    [(_, genesis)] = asyncio.run(world.all_records())
+    headers = headers_of(LedgerRecord(genesis.hash, record_hash(genesis.hash, value), value))
+    world.ledger.put(0, value, headers)
     with pytest.raises(OperatorError, match="no block"):
         recovered(world)
 
