@@ -14,6 +14,7 @@ import msgspec
 from schemas.topics import topic_specs
 from stream import redis_health
 from stream import settings as settings_module
+from stream.dead_letter_watch import old_dead_letters
 from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
 from stream.platform import clock
@@ -69,6 +70,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("redis", lambda: _redis(settings)),
         ("clocks", lambda: _clocks(settings)),
         ("clickhouse", lambda: _clickhouse(settings)),
+        ("refused records", lambda: _refused(settings)),
     ]
     found = [_run(name, check) for name, check in checks[:3]]
     found += [loading, *(_run(name, check) for name, check in checks[3:])]
@@ -271,6 +273,19 @@ def _redis_ahead_ms(settings: Settings) -> int:
             return clock.outside_ms(seconds * 1_000 + microseconds // 1_000, from_ms, clock.now_ms())
     except RedisError as error:
         raise Skipped(f"Redis does not tell its time: {error}") from error
+
+
+def _refused(settings: Settings | None) -> str:
+    if settings is None:
+        raise Skipped(NO_STACK)
+    try:
+        found = old_dead_letters(settings)
+    except OperatorError as error:
+        raise Skipped(f"the archive tells, and does not answer: {error.message}") from error
+    if found:
+        told = ", ".join(f"{app} {records}" for app, records in found.items())
+        raise Warned(f"refused 20 days ago, and waiting: {told}", "see docs/runbook.md, refused records.")
+    return "none waits for longer than 20 days"
 
 
 def _clickhouse(settings: Settings | None) -> str:
