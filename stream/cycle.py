@@ -69,6 +69,7 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     _check_broker_clock(cycle)
     # Asked after the last fetch: whoever answers with the ids that we know has kept these topics until now.
     ids = asyncio.ensure_future(topics.ids([span.topic for span in cycle.sources]))
+    ids.add_done_callback(_is_known)
     reading = read_records(cycle, shard.platform.rules, shard.platform.dedupe_key)
     _check_commands(shard.head, cycle, reading)
 
@@ -122,6 +123,12 @@ async def publish_block(
 def today() -> int:
     """The Asia/Shanghai day of this machine's clock: of quotas alone, no decision looks at it."""
     return shanghai_day(time.time_ns() // 1_000_000)
+
+
+def _is_known(ids: asyncio.Future) -> None:
+    """Whatever became of it: a cycle that ends in another doubt does not come back to ask."""
+    if not ids.cancelled():
+        ids.exception()
 
 
 def _check_sources(cycle: Cycle, ids: dict[str, str]) -> None:

@@ -265,6 +265,6 @@ class Intake:
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)
-        if shard and shard.publishing and not shard.publishing.done():
+        if shard and shard.publishing:  # one that failed, too: nobody else may have asked what it met
             shard.publishing.cancel()
             await asyncio.gather(shard.publishing, return_exceptions=True)

@@ -4,11 +4,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from loadtest.apps import with_apps
 from stream import settings as settings_module
 from stream.settings import Settings
+
+# An example's time tells how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("without deadlines", deadline=None)
+hypothesis.settings.load_profile("without deadlines")
 
 
 @pytest.fixture(scope="session")

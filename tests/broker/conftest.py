@@ -61,14 +61,13 @@ class Platform:
         return asyncio.run(_accepted(self.settings))
 
     def rows(self) -> Counter:
-        """How often each (topic, partition, offset) has a row."""
+        """How often each (topic, partition, offset) has a row; a row may cover a range of offsets."""
         return Counter(
-            (block.meta.sources[source].topic, block.meta.shard, offset)
+            (block.meta.sources[row["source"]].topic, block.meta.shard, offset)
             for block in self.accepted()
-            for source, offset in zip(
-                block.rows.column("source").to_pylist(), block.rows.column("offset").to_pylist(), strict=True
-            )
-            if source >= 0
+            for row in block.rows.select(["source", "offset", "last_offset"]).to_pylist()
+            if row["source"] >= 0
+            for offset in range(row["offset"], row["last_offset"] + 1)
         )
 
     def sources(self) -> list[str]:

@@ -7,11 +7,25 @@ import pytest
 from schemas.topics import COMMANDS
 from sinks.ports import Doubt
 from stream import intake as intake_module
+from stream.batches.reader import Unreadable
 from stream.metrics.alerts import ALERTS
 from stream.metrics.intake import IntakeMetrics
 from stream.metrics.ports import WatchedStore
-from tests.making import APPS, BUS, METRO, NOON_MS, record, registered, uid
-from tests.metrics.feeding import decide_all, rows_by_app, scraped
+from stream.transport import Fetch
+from tests.making import (
+    APPS,
+    BUS,
+    METRO,
+    NOON_MS,
+    TOPIC_IDS,
+    adoption,
+    fetch,
+    packed,
+    record,
+    registered,
+    uid,
+)  # fmt: skip
+from tests.metrics.feeding import decide_all, records_by_app, scraped
 from tests.model.driver import Fault, Faulty, World
 
 LAW = next(alert for alert in ALERTS if alert.name == "PointsLawViolated")
@@ -48,13 +62,63 @@ def test_counters_say_what_the_ledger_says() -> None:
 
     async def play() -> None:
         metrics = await decide_all(world, Faulty(world), check_law)
-        assert counted(metrics) == await rows_by_app(world)
+        assert counted(metrics) == await records_by_app(world)
         assert len(counted(metrics)) > 6, "the workload's verdicts are not mixed"
         seen = scraped(metrics)
         assert seen.total("points_folded_blocks_total") == 1  # the genesis
         assert seen.total("points_blocks_total") == len(await world.accepted()) - 1
         assert seen.total("points_published_blocks_total") == len(await world.accepted())
         assert seen.total("points_lag_blocks") == seen.total("points_held_records") == 0
+
+    asyncio.run(play())
+
+
+class WithUnreadable(World):
+    """Offsets 4 to 8 of metro are one batch that nobody can read."""
+
+    def fetched(self, topic: str, first: int, count: int) -> Fetch | None:
+        if topic != METRO or first >= 9 or first + count <= 4:
+            return super().fetched(topic, first, count)
+        before = super().fetched(topic, first, 4 - first) if first < 4 else None
+        ms = self.sources[METRO][4][1]
+        refused = packed(4, *[b""] * 5, ms=ms)._replace(refused=Unreadable("none", "its header"))
+        return fetch(
+            METRO, [*(before.records if before else []), refused], first, end=len(self.sources[METRO])
+        )
+
+
+def test_an_unreadable_batch_counts_all_its_offsets() -> None:
+    world = WithUnreadable(workload())
+
+    async def play() -> None:
+        metrics = await decide_all(world, Faulty(world), check_law)
+        assert counted(metrics) == await records_by_app(world)
+        assert counted(metrics)["metro", "unreadable_batch"] == 5
+
+    asyncio.run(play())
+
+
+class WithDeleted(World):
+    """The first six records of metro are gone."""
+
+    def fetched(self, topic: str, first: int, count: int) -> Fetch | None:
+        return None if topic == METRO and first < 6 else super().fetched(topic, first, count)
+
+
+def test_records_deleted_unread_were_received_by_nobody(monkeypatch) -> None:
+    monkeypatch.setattr(intake_module, "OWED_WAIT_S", 0.01)
+    said = [
+        (COMMANDS, registered(APPS["metro"]), NOON_MS),
+        (COMMANDS, adoption(METRO, TOPIC_IDS[METRO], 6), NOON_MS),
+    ]
+    world = WithDeleted(said + [(METRO, record(f"m{n}"), NOON_MS + n) for n in range(9)])
+
+    async def play() -> None:
+        metrics = await decide_all(world, Faulty(world), check_law)
+        assert counted(metrics) == await records_by_app(world)
+        assert counted(metrics)["metro", "credited"] == 3
+        rows = scraped(metrics).sums("points_platform_rows_total", ("verdict",))
+        assert rows["deleted_unread",] == 1
 
     asyncio.run(play())
 
@@ -76,7 +140,7 @@ def test_a_doubt_at_any_call_neither_breaks_the_law_nor_counts_a_record_twice(an
     async def play(at: int, world: World) -> float:
         ports = Faulty(world, lambda number: fault if number == at else None)
         metrics = await decide_all(world, ports, check_law)
-        assert counted(metrics) == await rows_by_app(world), f"call {at}"
+        assert counted(metrics) == await records_by_app(world), f"call {at}"
         return scraped(metrics).total("points_recoveries_total")
 
     recoveries = [asyncio.run(play(at, World(workload()))) for at in range(2, _calls())]
