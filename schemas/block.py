@@ -16,7 +16,7 @@ import pyarrow as pa
 from schemas.kinds import Kind
 from schemas.ledger_record import FORMAT_BYTES, LedgerRecord, record_hash
 from schemas.limits import BLOCK_UNPACKED_BYTES_MAX
-from schemas.state import ZERO_HASH
+from schemas.state import ZERO_HASH, Lag
 from schemas.verdicts import Verdict
 
 FORMAT = 1
@@ -96,6 +96,7 @@ class Meta(msgspec.Struct, frozen=True):
     published_to: int
     rules: str  # "version:sha256" of the rules bundle that decided
     release: str = RELEASE  # whose code decided
+    lags: dict[str, Lag] = {}  # topics of outcomes that are behind `published_to`
     genesis: dict | None = None  # only at seq 0: shards, dedupe key, fair_rows_s, simulated clock or not
 
 

@@ -4,15 +4,17 @@
 """
 
 import datetime as dt
-import hashlib
 import re
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from schemas.limits import BEHAVIOUR_MS_MAX, EVIDENCE_BYTES_MAX, RECORD_BYTES_MAX
-from schemas.members import members_of
-from schemas.personal_data import holds_personal_data, may_hold_personal_data, values_in
+from schemas.personal_data import (
+    holds_personal_data,
+    json_holds_personal_data,
+    may_hold_personal_data,
+)
 from schemas.refusal import RULES, Refusal, duplicate_name, malformed, refusal_of, too_nested
 from schemas.report import (
     DAY_MS,
@@ -175,10 +177,7 @@ def _compact_day(ms: int) -> str:
 def read_report(value: bytes) -> Report | Refusal:
     """The closer look at one value: what exactly is wrong with it, if anything."""
     if len(value) > RECORD_BYTES_MAX:
-        digest = hashlib.sha256(value).hexdigest()
-        return Refusal(
-            Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}; sha256 {digest}"
-        )
+        return Refusal(Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
         report = _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -196,7 +195,7 @@ def _closer(report: Report, value: bytes) -> Report | Refusal:
         report.ended_at = UNSET if times.ended_at is UNSET else _cut(times.ended_at)
     fault = _fault(report, value)
     if fault and fault.verdict is Verdict.MALFORMED:
-        return duplicate_name(members_of(value)) or fault
+        return duplicate_name(value) or fault
     return fault or report
 
 
@@ -225,8 +224,13 @@ def _fault(r: Report, value: bytes) -> Refusal | None:
     if _has_name_twice(r, value):
         return malformed("record: a name stands twice")
     # The uid is a pseudonym of hexadecimal digits, the region a division code: neither can be looked into.
-    names = [f"{r.report_id}\n{r.methodology}", *[text for text in texts[3:] if text is not UNSET]]
-    return _personal_fault(r, evidence) if holds_personal_data([*names, values_in(evidence)]) else None
+    names = {name: text for name in _SEARCHED if (text := getattr(r, name)) is not UNSET}
+    if holds_personal_data(names.values()):
+        name = next(name for name, text in names.items() if holds_personal_data([text]))
+        return Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
+    if json_holds_personal_data(evidence):
+        return Refusal(Verdict.PERSONAL_DATA, "evidence: holds an ID or phone number")
+    return None
 
 
 def _pattern_fault(r: Report) -> Refusal:
@@ -235,20 +239,9 @@ def _pattern_fault(r: Report) -> Refusal:
     return malformed(f"{wrong}: {RULES[wrong]}")
 
 
-def _personal_fault(r: Report, evidence: bytes) -> Refusal:
-    texts = {name: getattr(r, name) for name in _SEARCHED} | {"evidence": values_in(evidence)}
-    name = next(n for n, text in texts.items() if text is not UNSET and holds_personal_data([text]))
-    return Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
-
-
 def _is_utf8(text: bytes) -> bool:
     try:
         text.decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def json_text(value: bytes) -> str:
-    """A record's strings and numbers, to search."""
-    return values_in(value)

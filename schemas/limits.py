@@ -11,6 +11,9 @@ EVIDENCE_BYTES_MAX = 2 * KIB
 # --- one record batch of an app, as its producer packed it ------------------------------------------------
 BATCH_RECORDS_MAX = 65_536  # offsets that it covers; 1 MiB holds twice as many of the least records
 BATCH_UNPACKED_BYTES_MAX = 16 * MIB  # a producer's batch of 1 MiB, well compressed, is a few MiB
+BATCH_FRAMES_MAX = (
+    1_024  # of zstd or gzip; producers write one, each costs 10 us, and 1 MiB holds 130,000 empty ones
+)
 
 # --- one cycle, which becomes one block -----------------------------------------------------------------
 CYCLE_ROWS_MAX = 16_384  # measured: 8,000 rows 46,500 reports/s, 3,000 rows 30,600; flat beyond 16,000

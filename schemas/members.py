@@ -5,6 +5,7 @@ one.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -28,9 +29,8 @@ class Member(NamedTuple):
     field: str  # the name of depth 1 that this one stands under, or is
 
 
-def members_of(value: bytes) -> list[Member]:
+def members_of(value: bytes) -> Iterator[Member]:
     """All names, in their order."""
-    found: list[Member] = []
     owners: list[int] = []  # the objects that are open
     objects, field, position = 0, "", 0
     while match := _NEXT.match(value, position):
@@ -43,16 +43,10 @@ def members_of(value: bytes) -> list[Member]:
         elif owners:
             name = _text(match[1])
             field = name if len(owners) == 1 else field
-            found.append(Member(name, match.start(1), len(owners), owners[-1], field))
-    return found
+            yield Member(name, match.start(1), len(owners), owners[-1], field)
 
 
-def field_at(members: list[Member], position: int) -> str:
-    """The name of depth 1 under which a byte stands; '' if there is none."""
-    return next((m.field for m in reversed(members) if m.depth == 1 and m.start <= position), "")
-
-
-def twice_named(members: list[Member], opaque: str) -> Member | None:
+def twice_named(members: Iterable[Member], opaque: str) -> Member | None:
     """The first name that its object has already, but for what stands under the field `opaque`."""
     seen: set[tuple[int, str]] = set()
     for member in members:
@@ -65,6 +59,8 @@ def twice_named(members: list[Member], opaque: str) -> Member | None:
 
 
 def _text(string: bytes) -> str:
+    if b"\\" not in string:
+        return string[1:-1].decode("utf-8", "replace")
     try:
         return msgspec.json.decode(string, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):  # it is no name that anybody knows

@@ -1,6 +1,7 @@
 """Why a record is no report, for the engineers of its app: field, place and rule, never what it holds."""
 
 import difflib
+import itertools
 import re
 from typing import NamedTuple
 
@@ -8,8 +9,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from schemas.limits import EVIDENCE_BYTES_MAX
-from schemas.members import Member, field_at, members_of, twice_named
-from schemas.personal_data import holds_personal_data, values_in
+from schemas.members import Member, members_of, twice_named
+from schemas.personal_data import json_holds_personal_data
 from schemas.report import AMOUNT_MAX, PATTERNS, UNITS, VERSION, Report
 from schemas.verdicts import Verdict
 
@@ -93,31 +94,32 @@ def refusal_of(value: bytes, error: Exception) -> Refusal:
         return nested
     if beginning := next((text for mark, text in _BEGINNINGS.items() if value.startswith(mark)), ""):
         return malformed(f"record: {beginning}")
-    members = members_of(value)
     try:
         value.decode()
     except UnicodeDecodeError as no_text:
-        return malformed(f"record: not UTF-8{_place(members, no_text.start)}")
+        return malformed(f"record: not UTF-8{_place(value, no_text.start)}")
     envelope = _Envelope()
     try:
         envelope = msgspec.json.decode(value, type=_Envelope)
     except msgspec.ValidationError:
         pass  # JSON, but no object
     except msgspec.DecodeError as no_json:
-        return malformed(_syntax(value, str(no_json), members))
-    return duplicate_name(members) or _other_kind(value, envelope) or malformed(_rule(str(error), members))
+        return malformed(_syntax(value, str(no_json)))
+    if other := _other_kind(value, envelope):
+        return duplicate_name(value) or other
+    return malformed(_rule(str(error), value))
 
 
-def duplicate_name(members: list[Member]) -> Refusal | None:
+def duplicate_name(value: bytes) -> Refusal | None:
     """The refusal of a record in which a name stands twice: readers of JSON differ in which one they take."""
-    member = twice_named(members, opaque="evidence")
+    member = twice_named(members_of(value), opaque="evidence")
     if member is None:
         return None
     if member.depth == 1 and member.name in FIELDS:
         return malformed(f"{member.name}: stands twice")
     if member.depth == 2 and member.field == "activity" and member.name in UNITS:
         return malformed(f"activity.{member.name}: stands twice")
-    return malformed(f"record: a name stands twice{_place(members, member.start)}")
+    return malformed(f"record: a name stands twice{_place(value, member.start)}")
 
 
 def _other_kind(value: bytes, envelope: _Envelope) -> Refusal | None:
@@ -128,33 +130,36 @@ def _other_kind(value: bytes, envelope: _Envelope) -> Refusal | None:
     kind = b"" if envelope.kind is UNSET else bytes(envelope.kind)
     kind = msgspec.json.decode(kind, type=str) if kind.startswith(b'"') else ""
     if kind in FORBIDDEN_KINDS:
-        if holds_personal_data([values_in(value)]):
+        if json_holds_personal_data(value):
             return Refusal(Verdict.PERSONAL_DATA, "record: holds an ID or phone number")
         return Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {kind}")
     return None
 
 
-def _syntax(value: bytes, message: str, members: list[Member]) -> str:
+def _syntax(value: bytes, message: str) -> str:
     """Why a text is no JSON."""
     if not value.strip():
         return "record: is empty"
     if half := next((escape for escape in _ESCAPE.finditer(value) if escape[1]), None):
-        return f"record: half of a surrogate pair (\\ud800 to \\udfff){_place(members, half.start())}"
+        return f"record: half of a surrogate pair (\\ud800 to \\udfff){_place(value, half.start())}"
     if syntax := _SYNTAX.fullmatch(message):
-        return f"record: not JSON: {syntax[1]}{_place(members, int(syntax[2]))}"
+        return f"record: not JSON: {syntax[1]}{_place(value, int(syntax[2]))}"
     return "record: not JSON: it ends too early"
 
 
-def _place(members: list[Member], position: int) -> str:
-    field = field_at(members, position)
-    return f" at byte {position}" + (f", after the name {field}" if field in FIELDS else "")
+def _place(value: bytes, position: int) -> str:
+    """Where a byte stands, by the last name of the record itself before it."""
+    names = [m.name for m in members_of(value[: position + 1]) if m.depth == 1]
+    return f" at byte {position}" + (
+        f", after the name {names[-1]}" if {*names[-1:]} <= {*FIELDS} and names else ""
+    )
 
 
-def _rule(message: str, members: list[Member]) -> str:
+def _rule(message: str, value: bytes) -> str:
     """msgspec's message in our words, field first."""
     fault, _, path = message.partition(" - at `$")
     if fault.startswith("Object contains unknown field"):
-        return _unknown_field(members)
+        return _unknown_field(value)
     if fault.startswith("Object missing required field"):
         name = next((name for name in FIELDS if f"`{name}`" in fault), "record")
         return f"{name}: is missing; {RULES[name]}"
@@ -167,17 +172,22 @@ def _rule(message: str, members: list[Member]) -> str:
         apart = "; each report is a record of its own" if "array" in told else ""
         return f"record: must be an object{told}{apart}"
     if field == "activity" and path.startswith(".activity["):
-        units = [m.name for m in members if m.field == "activity" and m.depth == 2]
+        units = [m.name for m in _first_members(value) if m.field == "activity" and m.depth == 2]
         unit = f".{units[0]}" if len(units) == 1 and units[0] in UNITS else ""
         return f"activity{unit}: {_AMOUNT}{told}"
     return f"{field}: {RULES[field]}{told}"
 
 
-def _unknown_field(members: list[Member]) -> str:
+def _unknown_field(value: bytes) -> str:
     """Tells by its place which field is unknown, and which one may have been meant."""
-    names = [m.name for m in members if m.depth == 1]
+    names = [m.name for m in _first_members(value) if m.depth == 1]
     number = next((n for n, name in enumerate(names) if name not in FIELDS), 0)
     place = f"number {number + 1}" + (f", after {names[number - 1]}" if number else "")
     absent = [name for name in FIELDS if name not in names]
-    near = difflib.get_close_matches(names[number], absent, 1, cutoff=0.75) if names else []
+    near = difflib.get_close_matches(names[number][:64], absent, 1, cutoff=0.75) if names else []
     return f"record: unknown field ({place})" + (f"; is {near[0]} meant?" if near else "")
+
+
+def _first_members(value: bytes) -> list[Member]:
+    """As many as are worth a look: a report has 16 fields."""
+    return list(itertools.islice(members_of(value), 64))

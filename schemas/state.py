@@ -38,13 +38,27 @@ class Source(Struct, frozen=True, array_like=True):
     day_rows: int = 0
 
 
+class Lag(Struct, frozen=True, array_like=True):
+    """From where the outcomes of an app wait whose topic of outcomes does not exist.
+
+    `offset`: ledger offset from which on none of its outcomes is published; `prev`: the hash of the head
+    there.
+    """
+
+    offset: int
+    prev: bytes
+
+
+NO_LAGS: dict[str, Lag] = {}
+
+
 class Head(Struct, frozen=True):
     """Where a shard stands: everything the next cycle's decision needs beside the persons.
 
     `time_ms` is the shard's time (largest broker timestamp plus clock offset); `sources` by topic;
     `ledger_next` the ledger offset after the head block; every block at a ledger offset below `published_to`
-    has its outcomes on Kafka; `apps` is the registry: apps by id, as the last command about each of them left
-    it.
+    has its outcomes on Kafka, but for the topics in `lags`; `apps` is the registry: apps by id, as the last
+    command about each of them left it.
     """
 
     seq: int = -1
@@ -53,6 +67,7 @@ class Head(Struct, frozen=True):
     clock_offset_ms: int = 0
     ledger_next: int = 0
     published_to: int = 0
+    lags: dict[str, Lag] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     apps: dict[str, App] = msgspec.field(default_factory=dict)
 

@@ -35,6 +35,11 @@ def app_of(topic: str) -> str:
     return topic.removeprefix(INTAKE_PREFIX) if topic.startswith(INTAKE_PREFIX) else ""
 
 
+def outcomes_app_of(topic: str) -> str:
+    """The app that a topic of outcomes belongs to."""
+    return topic.removeprefix(OUTCOMES_PREFIX)
+
+
 class TopicSpec(msgspec.Struct, frozen=True):
     """One topic as it must exist on the broker; `config` holds Kafka's own setting names."""
 

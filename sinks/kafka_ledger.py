@@ -12,7 +12,7 @@ from schemas.ledger_record import LedgerRecord, headers_of, read_record
 from schemas.limits import BLOCK_BYTES_MAX
 from schemas.outcome import Message
 from schemas.topics import LEDGER
-from sinks.ports import BlockTooLarge, Doubt, LedgerGap
+from sinks.ports import BlockTooLarge, Doubt, LedgerGap, Topics
 
 log = structlog.get_logger()
 # Longer than any broker hiccup worth waiting for; a produce that takes longer is a doubt, settled by reading.
@@ -130,8 +130,8 @@ async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
 class KafkaPublisher:
     """`Publisher` over Kafka: one producer for all shards and apps, whole batches at a time."""
 
-    def __init__(self, client: dict) -> None:
-        self._client = client
+    def __init__(self, client: dict, topics: Topics) -> None:
+        self._client, self._topics = client, topics
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
@@ -146,14 +146,17 @@ class KafkaPublisher:
             )
             await self._producer.start()
 
-    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
+        # Asked first: a producer waits 40 s for a topic that does not exist, and nobody else could publish.
+        there = await self._topics.ids(list(messages))
         try:
-            sent = [await self._send(topic, shard, batch) for topic, batch in messages.items()]
+            sent = [await self._send(topic, shard, messages[topic]) for topic in there]
             for futures in sent:
                 for future in futures:
                     await asyncio.wait_for(future, APPEND_TIMEOUT_S)
         except (KafkaError, TimeoutError, OSError) as error:
             raise Doubt(f"publish: {error!r}") from error
+        return messages.keys() - there.keys()
 
     async def _send(self, topic: str, shard: int, messages: list[Message]) -> list[asyncio.Future]:
         futures = []

@@ -155,14 +155,17 @@ class MemoryPublisher:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, int, Message]] = []
+        self.missing: set[str] = set()  # topics that do not exist
 
     async def start(self) -> None:
         await turn()
 
-    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
         await turn()
         for topic, batch in messages.items():
-            self.published += [(topic, shard, message) for message in batch]
+            if topic not in self.missing:
+                self.published += [(topic, shard, message) for message in batch]
+        return messages.keys() & self.missing
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -88,8 +88,9 @@ class Publisher(Protocol):
     async def start(self) -> None:
         """Connects; once, before anything is published."""
 
-    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
-        """Returns when all messages are on Kafka; at least once."""
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
+        """Returns when all messages are on Kafka, at least once; but for those of topics that do not exist,
+        which are returned."""
 
     async def close(self) -> None:
         """Ends; what was not published is published again after the next recovery."""

@@ -44,6 +44,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         clock_offset_ms=meta.clock_offset_ms,
         ledger_next=ledger_offset + 1,
         published_to=meta.published_to,
+        lags=meta.lags,
         sources=sources,
         apps=apps,
     )

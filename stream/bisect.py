@@ -7,7 +7,7 @@ import structlog
 
 from schemas.block import Block
 from schemas.codec import Refusal
-from schemas.state import Head
+from schemas.state import NO_LAGS, Head, Lag
 from schemas.verdicts import Verdict
 from sinks.ports import Snapshot
 from stream.cycle_input import Cycle
@@ -26,6 +26,7 @@ def decide_each(
     reading: Reading,
     before: Snapshot,
     published_to: int,
+    lags: dict[str, Lag] = NO_LAGS,
 ) -> Block:
     """`decide`, with every record on which it raises refused as `internal_error`. Raises `OperatorError`."""
 
@@ -36,11 +37,18 @@ def decide_each(
             for i, item in enumerate(reading.items)
         ]
         return decide(
-            platform, head, cycle, reading._replace(items=items), before.persons, before.seen, published_to
+            platform,
+            head,
+            cycle,
+            reading._replace(items=items),
+            before.persons,
+            before.seen,
+            published_to,
+            lags,
         )
 
     try:
-        return decide(platform, head, cycle, reading, before.persons, before.seen, published_to)
+        return decide(platform, head, cycle, reading, before.persons, before.seen, published_to, lags)
     except Exception as error:
         log.exception("decide failed; looking for the record", shard=cycle.shard, seq=head.seq + 1)
         bad = _find(attempt, range(len(reading.items))) if _succeeds(attempt, range(0)) else set()
@@ -54,7 +62,7 @@ def decide_each(
         for i, item in enumerate(reading.items)
     ]
     return decide(
-        platform, head, cycle, reading._replace(items=items), before.persons, before.seen, published_to
+        platform, head, cycle, reading._replace(items=items), before.persons, before.seen, published_to, lags
     )
 
 

@@ -17,9 +17,12 @@ PYTHON_MIN = (3, 11)
 COMMANDS = {
     "up": "stream.commands.stack:up",
     "down": "stream.commands.stack:down",
+    "keep": "stream.commands.stack:keep",
     "status": "stream.commands.status:status",
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
+    "analyst": "stream.commands.analyst:analyst",
+    "topics": "stream.commands.topics:topics",
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",
     "balance": "stream.commands.balance:balance",

@@ -13,7 +13,7 @@ from schemas.command import AdoptCommand
 from schemas.limits import BROKER_AHEAD_MS_MAX, ROWS_SHARE
 from schemas.outcome import messages_of
 from schemas.report import shanghai_day
-from schemas.state import Head, Source
+from schemas.state import Head, Lag, Source
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
 from stream.apply import apply
@@ -40,6 +40,8 @@ class Shard:
         self.published_to = head.published_to
         self.unread: dict[str, Source] = {}  # sources that are not read from where they stand
         self.misplaced = True  # whether the sources must be placed, or placed anew
+        self.lags = dict(head.lags)
+        self.look_again_s = 0.0  # when to look whether a lagging topic is there again
         self.ignored_records = 0  # of the ledger, met by the recovery, which do not count
         self.buffer = Buffer(shard, {}, platform.fair_rows_s)
         self.publishing: asyncio.Task | None = None
@@ -77,7 +79,8 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
         raise Doubt("Redis has another head: another worker owns this shard, or Redis went back in time")
 
     # 2. Decide: a pure function of the cycle, the state and the rules.
-    block = decide_each(shard.platform, shard.head, cycle, reading, before, shard.published_to)
+    published = shard.published_to, dict(shard.lags)
+    block = decide_each(shard.platform, shard.head, cycle, reading, before, *published)
 
     # 3. Append: written only if it came directly after all that this worker has read.
     _check_sources(cycle, await ids)
@@ -103,10 +106,18 @@ async def publish_after(shard: Shard, publisher: Publisher, block: Block, offset
         await shard.publishing
 
     async def publish() -> None:
-        await publisher.publish(shard.number, messages_of(block))
+        shard.lags |= await publish_block(shard.number, block, offset, shard.lags, publisher)
         shard.published_to = offset + 1
 
     shard.publishing = asyncio.ensure_future(publish())
+
+
+async def publish_block(
+    shard: int, block: Block, offset: int, lags: dict[str, Lag], publisher: Publisher
+) -> dict[str, Lag]:
+    """Publishes a block's outcomes, but for apps that wait for their topic; returns those that begin to."""
+    messages = {topic: m for topic, m in messages_of(block).items() if topic not in lags}
+    return {topic: Lag(offset, block.prev) for topic in await publisher.publish(shard, messages)}
 
 
 def today() -> int:

@@ -11,16 +11,17 @@ from schemas.block import Block, Meta, Span, empty_columns, make_block
 from schemas.codec import Refusal
 from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command
 from schemas.kinds import Kind
-from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS, OFFSET_MAX
+from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, OFFSET_MAX
 from schemas.report import Report, shanghai_day, to_ms
-from schemas.rules import Methodology, Rules, expiry_day, floor_ratio, ratio
+from schemas.rules import Rules, floor_ratio
 from schemas.shards import shards_of
-from schemas.state import Head, Person, Source
+from schemas.state import NO_LAGS, Head, Lag, Person, Source
 from schemas.topics import COMMANDS, app_of, intake_topic
 from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
 from stream.cycle_input import Cycle
 from stream.read import Reading, claim_on
 from stream.record_rows import Lost, append_lost, append_records
+from stream.terms import Terms, terms_of
 
 
 class Platform(NamedTuple):
@@ -32,19 +33,6 @@ class Platform(NamedTuple):
     simulated_clock: bool
     fair_rows_s: int
     rules: Rules
-
-
-class Terms(NamedTuple):
-    """What one app's report under one methodology is worth on one behaviour day, issued today."""
-
-    app_active: bool
-    refusal: Refusal | None
-    methodology: Methodology | None = None
-    factor: tuple[int, int] = (0, 1)  # mg per unit
-    rate: tuple[int, int] = (0, 1)  # points_milli per mg
-    exchange_version: int = 0
-    cap_milli: int = 0
-    expiry_day: int = 0
 
 
 # Plain integers: what an IntEnum does in Python code costs 0.3 us a use, five times a record.
@@ -75,11 +63,13 @@ def decide(
     persons: dict[str, Person],
     seen: set[int],
     published_to: int,
+    lags: dict[str, Lag] = NO_LAGS,
 ) -> Block:
     """The block that follows `head`: expiries that are due for the persons touched, then one row a record.
 
     `persons`: current values of `reading.uids` (absent: a new person); `seen`: those of the looked-up members
-    that are remembered; `published_to`: the ledger offset below which all outcomes are published.
+    that are remembered; `published_to`: the ledger offset below which all outcomes are published, but for
+    `lags`.
     """
     today = shanghai_day(cycle.time_ms[0])
     accounts = {uid: _Account(persons[uid]) if uid in persons else _Account(Person()) for uid in reading.uids}
@@ -99,6 +89,7 @@ def decide(
         desk.clock_offset_ms,
         published_to,
         platform.rules.identity,
+        lags=lags,
     )
     return make_block(head.hash, meta, columns)
 
@@ -267,38 +258,8 @@ class _Desk:
 
     def _find_terms(self, key: tuple[int, str, int]) -> Terms:
         source, methodology_id, day = key
-        terms = self._terms[key] = self._new_terms(self.apps[source], methodology_id, day)
+        terms = self._terms[key] = terms_of(self.rules, self.apps[source], methodology_id, day, self.today)
         return terms
-
-    def _new_terms(self, app: App | None, methodology_id: str, day: int) -> Terms:
-        rules = self.rules
-        if app is None or not app.active:
-            return Terms(False, None)
-        if not rules.valid_from_day <= day <= rules.valid_to_day:
-            return Terms(
-                True, Refusal(Verdict.OUTSIDE_VALIDITY, "occurred_at: outside the regulation's validity")
-            )
-        if day < self.today - LATE_WINDOW_DAYS:
-            return Terms(
-                True, Refusal(Verdict.TOO_LATE, f"occurred_at: more than {LATE_WINDOW_DAYS} days past")
-            )
-        if methodology_id not in rules.methodologies or methodology_id not in app.methodologies:
-            return Terms(True, Refusal(Verdict.METHODOLOGY_UNKNOWN, "methodology: unknown, or not granted"))
-        methodology, exchange = rules.methodology_on(methodology_id, day), rules.exchange_on(day)
-        if methodology is None or exchange is None:
-            return Terms(
-                True, Refusal(Verdict.METHODOLOGY_NOT_IN_FORCE, "methodology: not in force that day")
-            )
-        return Terms(
-            True,
-            None,
-            methodology,
-            ratio(methodology.factor_mg_per_unit),
-            ratio(exchange.points_per_g),  # points per g = points_milli per mg
-            exchange.version,
-            exchange.daily_cap_points * 1_000,
-            expiry_day(self.today, exchange.validity_months, exchange.expires),
-        )
 
 
 def _nothing_of(topic: str, topic_id: str, offset: int) -> Span:

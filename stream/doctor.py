@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,11 @@ import msgspec
 from schemas.topics import topic_specs
 from stream import redis_health
 from stream import settings as settings_module
-from stream.embedded import folder, jars, kafka, ports, processes, redis, stack_file
+from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
 from stream.platform import clock
 from stream.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
+from stream.platform.onboarding import registry
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 10
@@ -30,9 +31,13 @@ class Check(msgspec.Struct, frozen=True):
     """What one check found."""
 
     name: str
-    result: Literal["ok", "fail", "skipped"]
+    result: Literal["ok", "warning", "fail", "skipped"]
     detail: str
     todo: str = ""
+
+
+class Warned(Exception):
+    """All goes on, but an operator should know; its text says what, its second one what to do."""
 
 
 class Skipped(Exception):
@@ -58,6 +63,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("kafka jars", (lambda: _jars(home)) if local else _not_embedded),
         ("valkey-server", (lambda: str(redis.executable())) if local else _not_embedded),
         ("ports", (lambda: _ports(home)) if local else _not_embedded),
+        ("keeper", (lambda: _keeper(home)) if local else _not_embedded),
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("redis", lambda: _redis(settings)),
@@ -74,6 +80,8 @@ def _run(name: str, check: Callable[[], str]) -> Check:
         return Check(name, "ok", check())
     except Skipped as reason:
         return Check(name, "skipped", str(reason))
+    except Warned as warning:
+        return Check(name, "warning", *warning.args)
     except OperatorError as error:
         return _failed(name, error)
 
@@ -154,6 +162,17 @@ def _ports(home: Path) -> str:
     return ", ".join(f"{name} {port}" for name, port in sorted(stack.ports.items()))
 
 
+def _keeper(home: Path) -> str:
+    if not any(service.find(home) for service in keeper.SERVICES.values()):
+        raise Skipped("there is nothing to keep: no service runs")
+    if processes.find(home, keeper.NAME) is None:
+        raise OperatorError("The keeper does not run: nobody starts what dies again.", "run `points up`.")
+    if told := keeper.words(keeper.told(home)):
+        todo = "see docs/runbook.md, a service was started again."
+        raise Warned("; ".join(told), todo)
+    return f"keeps {', '.join(keeper.SERVICES)}"
+
+
 def _kafka(settings: Settings | None) -> str:
     from confluent_kafka import KafkaException
 
@@ -181,13 +200,26 @@ def _topics(settings: Settings | None) -> str:
         raise Skipped("only the admin may see how topics are configured")
     try:
         admin = admin_client(settings)
-        specs = topic_specs(settings.shards, apps_with_topics(admin))
+        specs = topic_specs(settings.shards, sorted({*apps_with_topics(admin), *_registered(settings)}))
         differences = topic_differences(admin, specs)
     except KafkaException as error:
         raise Skipped("Kafka does not answer") from error
+    told = "; ".join(difference.text for difference in differences)
+    if not all(difference.surplus for difference in differences):
+        todo = (
+            "run `points up`, which makes and corrects topics; an intake topic made again is to be adopted."
+        )
+        raise OperatorError(told, todo)
     if differences:
-        raise OperatorError("; ".join(differences), "run `points up`, which makes and corrects topics.")
+        raise Warned(told, "see docs/runbook.md, a topic is missing or has too many partitions.")
     return f"{len(specs)} topics of {settings.shards} partitions"
+
+
+def _registered(settings: Settings) -> Iterable[str]:
+    try:
+        return registry(settings)
+    except OperatorError:
+        return ()  # Redis's own check tells it
 
 
 def _redis(settings: Settings | None) -> str:

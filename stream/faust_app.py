@@ -5,9 +5,12 @@ from typing import Protocol
 import faust
 from faust.types.auth import SASLMechanism
 
+from stream.assignor import ShardAssignor
 from stream.errors import end_process
 from stream.settings import Settings
 from stream.transport import BatchSchema, BatchTransport, Handler
+
+METADATA_MAX_AGE_MS = 10_000  # how long a topic that was missing, or has a partition more, may go unnoticed
 
 
 class BatchApp(faust.App):
@@ -29,8 +32,10 @@ def batch_app(settings: Settings, group: str, topics: list[str], handler: Handle
         broker_heartbeat_interval=2.0,
         broker_request_timeout=30.0,
         consumer_max_fetch_size=4 << 20,
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         consumer_auto_offset_reset="earliest",  # never used: partitions are placed by the handler
         cython_optimizations=True,
+        PartitionAssignor=ShardAssignor,
         datadir=settings.home / "run" / f"faust-{group}",
         key_serializer="raw",
         value_serializer="raw",

@@ -18,13 +18,14 @@ from stream.errors import end_process
 from stream.metrics.intake import IntakeMetrics
 from stream.metrics.ports import WatchedLedger, WatchedPublisher, WatchedStore
 from stream.placing import Placing, is_misplaced
-from stream.recovery import Expected, recover
+from stream.recovery import Expected, catch_up, recover
 from stream.transport import BatchConsumer, Fetch
 
 log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
 IDLE_CHECK_S = 1.0  # one HGET a shard: how long a Redis that went back may go unnoticed
 OWED_WAIT_S = 2.0  # for records that are known to exist, of a topic whose broker does not give them
+CATCH_UP_INTERVAL_S = 2.0  # between two looks for a topic of outcomes that is missing
 TAKE_UP_DELAY_S = 1.0  # apps registered in one go cost one rebalance, not one each
 RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
@@ -84,6 +85,7 @@ class Intake:
         self._consumer, self._stopping = consumer, False
         self._sources = self._owned(tps)
         self.metrics.assigned(set(self._sources), consumer)
+        self._tell_surplus()
         for number in self._sources:
             self._arrived[number] = asyncio.Event()
             self._tasks[number] = asyncio.ensure_future(self._run(number))
@@ -99,17 +101,18 @@ class Intake:
         for tp in sorted(tps):
             sources.setdefault(tp.partition, []).append(tp.topic)
         for number, topics in sorted(sources.items()):
-            if number >= self._expected.shards:
-                log.warning("a surplus partition is not read", topics=topics, partition=number)
-                continue
             waiting = self._topics - set(topics) if COMMANDS in topics else topics
             if waiting:
                 log.warning("topics wait until all workers know them", shard=number, topics=sorted(waiting))
-        return {
-            number: topics
-            for number, topics in sources.items()
-            if COMMANDS in topics and number < self._expected.shards
-        }
+        return {number: topics for number, topics in sources.items() if COMMANDS in topics}
+
+    def _tell_surplus(self) -> None:
+        """Partitions beyond the shards are nobody's: what an app sends there gets no outcome."""
+        for topic in self.topics:
+            partitions = self._consumer.partitions_of(topic)
+            self.metrics.surplus(topic, max(0, partitions - self._expected.shards))
+            if partitions > self._expected.shards:
+                log.warning("partitions that are no shard's are not read", topic=topic, partitions=partitions)
 
     async def revoked(self, tps: set[TP]) -> None:
         """Lets running cycles end, then forgets everything: recovery finds it again."""
@@ -173,6 +176,8 @@ class Intake:
         while not self._stopping:
             if is_misplaced(shard, topics):
                 await self._place(shard, topics)
+            if shard.lags:
+                await self._catch_up(shard)
             if not shard.buffer.waiting(today()):
                 await self._idle(shard)
                 continue
@@ -185,6 +190,15 @@ class Intake:
             await shard.publishing
         await self._remember_published(shard)
 
+    async def _catch_up(self, shard: Shard) -> None:
+        """Looks now and then whether an app's topic of outcomes is there again."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= shard.look_again_s:
+            if shard.publishing:
+                await shard.publishing
+            await catch_up(shard, self._ledger, self._publisher)
+            shard.look_again_s = now_s + CATCH_UP_INTERVAL_S
+
     async def _remember_published(self, shard: Shard) -> None:
         """Tells the next owner that nothing waits to be published: it travels in blocks, and no block comes.
 
@@ -192,8 +206,8 @@ class Intake:
         and it says what is so: publication of all up to there was confirmed. Lost, rolled back or refused, it
         costs the last outcomes a second publication, as after a kill; it can never cost one its first.
         """
-        if shard.published_to > shard.head.published_to:
-            told = msgspec.structs.replace(shard.head, published_to=shard.published_to)
+        if shard.published_to > shard.head.published_to or shard.lags != shard.head.lags:
+            told = msgspec.structs.replace(shard.head, published_to=shard.published_to, lags=dict(shard.lags))
             with suppress(Doubt):
                 await self._store.commit(Change(shard.number, told.hash, told, {}, {}, range(0)))
 
@@ -246,6 +260,8 @@ class Intake:
                 if (await self._store.read(shard.number, [], {})).head_hash != shard.head.hash:
                     raise Doubt("Redis has another head") from None
                 await self._placing.look(shard, self._sources[shard.number])
+                if shard.lags:
+                    return
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)

@@ -37,8 +37,10 @@ class Placing:
 
     async def place(self, shard: Shard, topics: list[str], consumer: BatchConsumer) -> None:
         """Opens the shard's buffer, and has every source delivered that may go on. Raises `Doubt`."""
-        ids = await self._broker.ids(topics)
-        sources = {topic: s for topic in topics if (s := self._continued(shard, topic, ids))}
+        names = self._names(shard, topics)
+        ids = await self._broker.ids(names)
+        continued = {topic: s for topic in names if (s := self._continued(shard, topic, ids))}
+        sources = {topic: s for topic, s in continued.items() if topic in topics}
         try:
             if COMMANDS not in sources:
                 sources[COMMANDS] = await _not_adopted(TP(COMMANDS, shard.number), ids, consumer)
@@ -48,10 +50,15 @@ class Placing:
             raise Doubt(f"ends of topics: {error!r}") from error
         shard.open_buffer(sources, {topic: ends[tp] for topic, tp in tps.items()})
         heads = shard.head.sources
-        shard.unread = {t: heads[t] for t in topics if t in heads and sources.get(t) != heads[t]}
+        shard.unread = {t: heads[t] for t in names if t in heads and continued.get(t) != heads[t]}
         shard.misplaced = False
         self._metrics.ready(shard, sources)
         await consumer.seek_to({tps[topic]: source.next for topic, source in sources.items()})
+
+    @staticmethod
+    def _names(shard: Shard, topics: list[str]) -> list[str]:
+        """All sources of the shard: a topic that is missing is assigned to nobody, and no less stopped."""
+        return sorted({*topics, *shard.head.sources})
 
     def _continued(self, shard: Shard, topic: str, ids: dict[str, str]) -> Source | None:
         """Where a source of the shard goes on; None if it does not, or not yet."""
@@ -70,8 +77,9 @@ class Placing:
 
     async def look(self, shard: Shard, topics: list[str]) -> None:
         """A topic that was made again, or is there again, need not have records to be noticed."""
-        ids = await self._broker.ids(topics)
-        for topic in topics:
+        names = self._names(shard, topics)
+        ids = await self._broker.ids(names)
+        for topic in names:
             known = shard.head.sources.get(topic)
             if known and TP(topic, shard.number) not in self._stopped:
                 is_there = ids.get(topic) == known.topic_id

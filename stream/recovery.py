@@ -12,14 +12,15 @@ from schemas.block import RELEASE, Block, BlockError, NewerFormat, open_block, o
 from schemas.ledger_record import LedgerRecord
 from schemas.outcome import messages_of
 from schemas.rules import Rules
-from schemas.state import ZERO_HASH, Head
+from schemas.state import ZERO_HASH, Head, Lag
 from sinks.ports import Doubt, Ledger, LedgerGap, Publisher, Store
 from stream.apply import apply, touched
-from stream.cycle import Shard
+from stream.cycle import Shard, publish_block
 from stream.decide import Platform
 from stream.errors import OperatorError
 
 log = structlog.get_logger()
+CATCH_UP_BLOCKS_MAX = 50  # at a time: some 2 s of full blocks, while which the other apps wait
 
 
 class Expected(NamedTuple):
@@ -48,7 +49,7 @@ async def recover(
             log.warning("no usable head in Redis: rebuilding from the ledger", shard=shard, ledger_end=end)
             await store.reset(shard)
             head = Head()
-        head, ignored = await _fold(shard, head, end, store, ledger, publisher)
+        head, lags, ignored = await _fold(shard, head, end, store, ledger, publisher)
     except (BlockError, LedgerGap) as error:
         raise OperatorError(
             f"Shard {shard}: {error}",
@@ -62,7 +63,7 @@ async def recover(
             f"start release {error.release} or a later one: nothing was written by this one.",
         ) from error
     recovered = Shard(shard, platform, head, end)
-    recovered.published_to, recovered.ignored_records = end, ignored
+    recovered.published_to, recovered.lags, recovered.ignored_records = end, lags, ignored
     return recovered
 
 
@@ -96,10 +97,11 @@ async def _genesis(shard: int, expected: Expected, ledger: Ledger) -> Platform:
 
 async def _fold(
     shard: int, head: Head, end: int, store: Store, ledger: Ledger, publisher: Publisher
-) -> tuple[Head, int]:
+) -> tuple[Head, dict[str, Lag], int]:
     """Brings Redis to the ledger's end, and publishes all accepted blocks that may be unpublished.
 
-    Returns the head, and how many records were read that do not count: a zombie's blocks, or garbage.
+    Returns the head, the topics of outcomes that do not exist, and how many records were read that do not
+    count: a zombie's blocks, or garbage.
     """
     if end < head.ledger_next:
         raise OperatorError(
@@ -121,9 +123,28 @@ async def _fold(
         await store.commit(change)
         head = change.head
         unpublished = [(o, b) for o, b in unpublished if o >= head.published_to] + [(offset, block)]
-    for _, block in unpublished:
-        await publisher.publish(shard, messages_of(block))
-    return head, ignored
+    lags = dict(head.lags)
+    for offset, block in unpublished:
+        lags |= await publish_block(shard, block, offset, lags, publisher)
+    return head, lags, ignored
+
+
+async def catch_up(shard: Shard, ledger: Ledger, publisher: Publisher) -> None:
+    """Publishes some of what waits for topics of outcomes that are there again; the shard goes on between."""
+    for topic, lag in list(shard.lags.items()):
+        head, published = lag.prev, 0
+        async for offset, record in ledger.read(shard.number, lag.offset, shard.ledger_end):
+            if not record.follows(head):
+                continue
+            messages = messages_of(open_block(record)).get(topic)
+            if messages and await publisher.publish(shard.number, {topic: messages}):
+                return  # it does not exist yet
+            head, published = record.hash, published + 1
+            shard.lags[topic] = Lag(offset + 1, head)
+            if published == CATCH_UP_BLOCKS_MAX:
+                return
+        del shard.lags[topic]
+        log.info("outcomes are published again", topic=topic, shard=shard.number)
 
 
 async def _accepted_before(shard: int, head: Head, ledger: Ledger) -> list[tuple[int, Block]]:

@@ -22,6 +22,7 @@ VARIABLES = {
     "POINTS_SHARDS": "partitions of every topic, fixed for life; default 4",
     "POINTS_SIMULATED_CLOCK": "1 lets a clock command move the time; embedded stack only; default 0",
     "POINTS_KAFKA_BOOTSTRAP": "host:port,... of a real Kafka; unset means the embedded stack",
+    "POINTS_KAFKA_APPS_BOOTSTRAP": "host:port,... where apps reach that Kafka; default: the same",
     "POINTS_KAFKA_SECURITY": "SASL_SSL (default) or SASL_PLAINTEXT",
     "POINTS_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512 (default) or SCRAM-SHA-256",
     "POINTS_KAFKA_CA_FILE": "certificate authority of the brokers, if it is a private one",
@@ -29,6 +30,10 @@ VARIABLES = {
     "POINTS_CLICKHOUSE_DSN": "clickhouse://user:password@host:8123/database",
     "POINTS_METRICS_ADDRESS": "host:port of a worker's /metrics; default 127.0.0.1:0, a free port",
 }
+PUBLIC = (
+    *("home", "platform_id", "shards", "simulated_clock", "kafka_bootstrap", "kafka_apps_bootstrap"),
+    *("kafka_security", "kafka_sasl_mechanism", "kafka_ca_file", "query_url"),
+)
 REAL_SERVICES = ("POINTS_KAFKA_BOOTSTRAP", "POINTS_REDIS_URL", "POINTS_CLICKHOUSE_DSN")
 
 
@@ -40,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     shards: int
     simulated_clock: bool
     kafka_bootstrap: str
+    kafka_apps_bootstrap: str
     kafka_security: str
     kafka_sasl_mechanism: str
     kafka_ca_file: str | None
@@ -68,10 +74,14 @@ class Settings(msgspec.Struct, frozen=True):
         """These settings, with the Kafka password of one more principal."""
         return msgspec.structs.replace(self, credentials={**self.credentials, principal: password})
 
+    def bootstrap_of(self, principal: str) -> str:
+        """Where `principal` reaches Kafka: apps have a listener of their own."""
+        return self.kafka_apps_bootstrap if principal.startswith("app-") else self.kafka_bootstrap
+
     def kafka_client(self, principal: str) -> dict[str, Any]:
         """Keyword arguments with which an aiokafka client connects as `principal`."""
         arguments: dict[str, Any] = {
-            "bootstrap_servers": self.kafka_bootstrap,
+            "bootstrap_servers": self.bootstrap_of(principal),
             "security_protocol": self.kafka_security,
             "sasl_mechanism": self.kafka_sasl_mechanism,
             "sasl_plain_username": principal,
@@ -87,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True):
         A producer adds `partitioner=murmur2_random`, as librdkafka's default is not Kafka's.
         """
         configuration: dict[str, Any] = {
-            "bootstrap.servers": self.kafka_bootstrap,
+            "bootstrap.servers": self.bootstrap_of(principal),
             "security.protocol": self.kafka_security,
             "sasl.mechanism": self.kafka_sasl_mechanism,
             "sasl.username": principal,
@@ -99,19 +109,10 @@ class Settings(msgspec.Struct, frozen=True):
 
     def public(self) -> dict[str, Any]:
         """All settings as plain values, with every secret left out."""
-        return {
-            "home": str(self.home),
-            "platform_id": self.platform_id,
-            "shards": self.shards,
-            "simulated_clock": self.simulated_clock,
-            "kafka_bootstrap": self.kafka_bootstrap,
-            "kafka_security": self.kafka_security,
-            "kafka_sasl_mechanism": self.kafka_sasl_mechanism,
-            "kafka_ca_file": self.kafka_ca_file,
-            "kafka_principals": sorted(self.credentials),
-            "redis_url": _without_password(self.redis_url),
-            "clickhouse_dsn": _without_password(self.clickhouse_dsn),
-            "query_url": self.query_url,
+        shown = {name: getattr(self, name) for name in PUBLIC}
+        shown |= {"home": str(self.home), "kafka_principals": sorted(self.credentials)}
+        return shown | {
+            name: _without_password(getattr(self, name)) for name in ("redis_url", "clickhouse_dsn")
         }
 
     def __repr__(self) -> str:
@@ -177,6 +178,7 @@ def from_stack(stack: stack_file.StackFile, home: Path, env: Mapping[str, str]) 
         shards=stack.shards,
         simulated_clock=stack.simulated_clock,
         kafka_bootstrap=f"127.0.0.1:{stack.ports['kafka']}",
+        kafka_apps_bootstrap=f"127.0.0.1:{stack.ports['kafka-apps']}",
         kafka_security="SASL_PLAINTEXT",
         kafka_sasl_mechanism="SCRAM-SHA-256",
         kafka_ca_file=None,
@@ -212,9 +214,8 @@ def simulated_clock(env: Mapping[str, str], default: bool = False) -> bool:
 def refuse_unknown_variables(env: Mapping[str, str]) -> None:
     """A misspelt variable would be a silent default; refuse it and name the nearest."""
     for name in sorted(env):
-        if not name.startswith("POINTS_") or name in VARIABLES:
-            continue
-        if not name.startswith((PASSWORD_PREFIX, TEST_PREFIX)):
+        known = name in VARIABLES or name.startswith((PASSWORD_PREFIX, TEST_PREFIX))
+        if name.startswith("POINTS_") and not known:
             near = get_close_matches(name, VARIABLES, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise OperatorError(
@@ -229,9 +230,7 @@ def _real(env: Mapping[str, str], home: Path) -> Settings:
             "POINTS_SIMULATED_CLOCK=1 with POINTS_KAFKA_BOOTSTRAP: a real platform's clock cannot be moved.",
             "unset POINTS_SIMULATED_CLOCK, or use the embedded stack.",
         )
-    bootstrap = env["POINTS_KAFKA_BOOTSTRAP"]
-    if not all(re.fullmatch(r"[^\s:/]+:[0-9]{1,5}", address) for address in bootstrap.split(",")):
-        raise _rule("POINTS_KAFKA_BOOTSTRAP", bootstrap, "host:port, several separated by commas")
+    bootstrap = _addresses(env, "POINTS_KAFKA_BOOTSTRAP")
     credentials = _passwords(env)
     if not credentials:
         raise OperatorError(
@@ -247,6 +246,7 @@ def _real(env: Mapping[str, str], home: Path) -> Settings:
         shards=shards(env),
         simulated_clock=False,
         kafka_bootstrap=bootstrap,
+        kafka_apps_bootstrap=_addresses(env, "POINTS_KAFKA_APPS_BOOTSTRAP", bootstrap),
         kafka_security=_one_of(env, "POINTS_KAFKA_SECURITY", ("SASL_SSL", "SASL_PLAINTEXT"), "SASL_SSL"),
         kafka_sasl_mechanism=_one_of(
             env, "POINTS_KAFKA_SASL_MECHANISM", ("SCRAM-SHA-512", "SCRAM-SHA-256"), "SCRAM-SHA-512"
@@ -267,6 +267,13 @@ def _passwords(env: Mapping[str, str]) -> dict[str, str]:
         for name, value in env.items()
         if name.startswith(PASSWORD_PREFIX) and value
     }
+
+
+def _addresses(env: Mapping[str, str], name: str, default: str = "") -> str:
+    value = env.get(name) or default
+    if not all(re.fullmatch(r"[^\s:/]+:[0-9]{1,5}", address) for address in value.split(",")):
+        raise _rule(name, value, "host:port, several separated by commas")
+    return value
 
 
 def _one_of(env: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:

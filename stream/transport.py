@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any, NamedTuple, Protocol
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
@@ -108,6 +109,10 @@ class BatchConsumer(driver.Consumer):
     async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
         """The first offset that each partition still has."""
         return await self.earliest_offsets(*tps)
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has; 0 where it is missing."""
+        return self.topic_partitions(topic) or 0
 
     async def subscribe_to(self, topics: list[str]) -> None:
         """Reads these topics from now on: the group assigns everything anew."""
@@ -254,16 +259,22 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await asyncio.gather(leaving, return_exceptions=True)
 
     async def _commit(self, offsets: dict[TP, int]) -> bool:
-        """A commit is a hint, and the next one comes a second later: it waits for nobody. aiokafka would try
-        until Kafka is back, which kept a worker from ending, and between a subscription and its assignment it
-        raises, which ended one (kin: faust-streaming#94)."""
-        mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        """A commit is a hint, and the next one comes a second later: it waits for nobody, and a failed one is
+        nothing. aiokafka would try until Kafka is back, which kept a worker from ending; Faust ends a worker
+        whose commit fails, as it does when the broker dies, or between a subscription and its assignment
+        (kin: faust-streaming#94)."""
+        mine = {
+            driver.ensure_aiokafka_TP(tp): driver.OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if tp in self.assignment()
+        }
         if not mine:
             return False
         try:
-            return await asyncio.wait_for(super()._commit(mine), COMMIT_TIMEOUT_S)
-        except TimeoutError:
+            await asyncio.wait_for(self._ensure_consumer().commit(mine), COMMIT_TIMEOUT_S)
+        except (TimeoutError, KafkaError):
             return False
+        return True
 
 
 class BatchTransport(driver.Transport):

@@ -9,6 +9,7 @@ import yaml
 
 from stream import redis_health
 from stream import settings as settings_module
+from stream.embedded import kafka_config
 from stream.embedded.redis import WORKER_COMMANDS, WORKER_KEYS
 from stream.platform.setup import PRINCIPALS
 from tests.redis.servers import server
@@ -116,9 +117,34 @@ def test_workers_wait_for_the_set_up() -> None:
         assert set(waits) == {"setup", "kafka", "redis", "clickhouse"}
 
 
+def properties_of(config: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in COMPOSE["configs"][config]["content"].splitlines())
+
+
+def test_kafka_has_the_limits_of_the_embedded_one() -> None:
+    properties = properties_of("kafka_server")
+    own = {"listener.name.apps.max.connections": "listener.name.outside.max.connections"}
+    by_address = ("max.connections.per.ip", "max.connections.per.ip.overrides")
+    for name, value in kafka_config.LIMITS.items():
+        if name not in by_address:  # all apps of the machine come from the bridge's address
+            assert properties[own.get(name, name)] == str(value)
+    heap_mib = (
+        int(re.search(r"-Xmx(\d+)g", SERVICES["kafka"]["environment"]["KAFKA_HEAP_OPTS"]).group(1)) << 10
+    )
+    assert heap_mib << 19 > kafka_config.QUEUED_BYTES_MAX + kafka_config.REQUEST_BYTES_MAX, "half the heap"
+    assert "ExitOnOutOfMemoryError" in SERVICES["kafka"]["environment"]["KAFKA_OPTS"]
+
+
+def test_kafkas_logs_are_bounded() -> None:
+    assert SERVICES["kafka"]["logging"]["options"].keys() == {"max-size", "max-file"}
+    properties = properties_of("kafka_log4j2")
+    for appender in ("stdout", "writes"):
+        kind = properties[f"appender.{appender}.type"]
+        assert kind == "Console" or properties[f"appender.{appender}.policies.size.size"]
+
+
 def test_kafka_lets_nobody_in_without_log_in_and_right() -> None:
-    lines = COMPOSE["configs"]["kafka_server"]["content"].splitlines()
-    properties = dict(line.split("=", 1) for line in lines)
+    properties = properties_of("kafka_server")
     protocols = dict(part.split(":") for part in properties["listener.security.protocol.map"].split(","))
     assert set(protocols.values()) == {"SASL_PLAINTEXT"}
     assert properties["authorizer.class.name"].endswith("StandardAuthorizer")

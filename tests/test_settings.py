@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Path:
         shards=4,
         simulated_clock=True,
         kafka_cluster_id="c",
-        ports={"kafka": 20001, "kafka-controller": 20002, "query": 20004},
+        ports={"kafka": 20001, "kafka-apps": 20005, "kafka-controller": 20002, "query": 20004},
         **SECRETS,
     )
     stack_file.write(tmp_path, stack)

@@ -70,7 +70,8 @@ class Workers:
         used: dict[str, float] = {}
         found = [(name, processes.find(self._home, name)) for name in SERVICES]
         for name, process in [*self._running.items(), *found]:
-            times = process.cpu_times()
             kind = name.rstrip("0123456789-")
-            used[kind] = used.get(kind, 0.0) + times.user + times.system
+            for one in (process, *process.children(recursive=True)):  # the archive's engine is a process
+                times = one.cpu_times()
+                used[kind] = used.get(kind, 0.0) + times.user + times.system
         return used

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from loadtest.demo.figures import Figures
+from loadtest.demo.reports import APPS
 from stream.commands.query import ask, endpoint_of
 from stream.errors import OperatorError
 from stream.settings import Settings
@@ -78,16 +79,17 @@ class ArchiveQuery:
             time.sleep(POLL_INTERVAL_S)
 
     def figures(self) -> Figures:
-        """What the archive holds, in sum."""
+        """What the archive holds of the demo's own apps, in sum."""
         lots: dict[str, dict[str, int]] = {}
         _, rows = self.ask("SELECT uid, expires_on, points_milli FROM lots WHERE points_milli != 0")
         for uid, expires_on, milli in rows:
             lots.setdefault(uid, {})[expires_on] = int(milli)
         _, rows = self.ask("SELECT app, verdict, count() FROM entries WHERE app != '' GROUP BY app, verdict")
-        verdicts = Counter({(app, verdict): int(count) for app, verdict, count in rows})
+        verdicts = Counter({(app, verdict): int(count) for app, verdict, count in rows if app in APPS})
         _, rows = self.ask(
             "SELECT app, sum(e.reduction_mg), sum(e.points_milli) "
             "FROM entries AS e WHERE app != '' GROUP BY app"
         )
-        reduction_mg = Counter({app: int(mg) for app, mg, _ in rows})
-        return Figures(lots, verdicts, reduction_mg, Counter({app: int(milli) for app, _, milli in rows}))
+        reduction_mg = Counter({app: int(mg) for app, mg, _ in rows if app in APPS})
+        points_milli = Counter({app: int(milli) for app, _, milli in rows if app in APPS})
+        return Figures(lots, verdicts, reduction_mg, points_milli)

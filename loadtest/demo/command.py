@@ -53,9 +53,12 @@ class KillType(click.ParamType):
     multiple=True,
     help="kill -9 of a worker when that share of the records is sent. Repeatable.",
 )
+@click.option("--hostile", is_flag=True, help="A fourth app beside the three, which keeps no rule.")
 @click.option("--keep", is_flag=True, help="Leave the platform running at the end.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def demo(taps: Path, home: Path | None, saturdays: int, kills: tuple, keep: bool, as_json: bool) -> None:
+def demo(
+    taps: Path, home: Path | None, saturdays: int, kills: tuple, hostile: bool, keep: bool, as_json: bool
+) -> None:
     """Replay a Saturday's transit taps of Shenzhen and prove every point of them."""
     from confluent_kafka import KafkaException
 
@@ -70,7 +73,7 @@ def demo(taps: Path, home: Path | None, saturdays: int, kills: tuple, keep: bool
             f"{home} holds a platform already; the demo would prove nothing on top of its points.",
             "name an empty folder, or leave --home out.",
         )
-    options = Options(taps, home, saturdays, [Kill(*kill) for kill in kills], keep)
+    options = Options(taps, home, saturdays, [Kill(*kill) for kill in kills], keep, hostile)
     try:
         with Screen(Console(stderr=True)) as screen:
             result = run(options, screen)

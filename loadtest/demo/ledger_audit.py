@@ -1,11 +1,13 @@
 """The demo's own reading of the ledger: follows every shard's chain from its genesis and adds up its rows."""
 
 import time
+from collections import Counter
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from loadtest.demo.figures import Figures, Summing
+from loadtest.demo.reports import APPS
 from schemas.block import Block, open_block
 from schemas.ledger_record import read_record
 from schemas.limits import BLOCK_BYTES_MAX
@@ -27,7 +29,10 @@ class Answer(NamedTuple):
 
 
 class LedgerAudit:
-    """`seqs` and `answers` grow with every `poll`; a block counts only if its `prev` is the head's hash."""
+    """`seqs` and `answers` grow with every `poll`; a block counts only if its `prev` is the head's hash.
+
+    Summed are the rows of the demo's own apps; of any other app `others` counts offsets by verdict.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._consumer = Consumer(
@@ -44,6 +49,7 @@ class LedgerAudit:
         self._next = dict.fromkeys(range(settings.shards), 0)
         self._sums = Summing()
         self.seqs: dict[int, int] = {}
+        self.others: Counter[str] = Counter()
         self.answers: dict[tuple[int, int], Answer] = {}  # by partition and offset of the command
 
     def poll(self, timeout_s: float = POLL_S) -> None:
@@ -84,10 +90,12 @@ class LedgerAudit:
         topics = [span.topic for span in block.meta.sources]
         dates: dict[int, str] = {}
         for row in zip(*(block.rows.column(name).to_pylist() for name in _COLUMNS), strict=True):
-            source, offset, code, uid, expiry_day, reduction_mg, points_milli, detail = row
+            source, offset, last_offset, code, uid, expiry_day, reduction_mg, points_milli, detail = row
             topic = topics[source] if source >= 0 else ""
             if topic == COMMANDS:
                 self.answers[block.meta.shard, offset] = Answer(CODES[code], detail)
+            elif topic and app_of(topic) not in APPS:
+                self.others[CODES[code]] += last_offset - offset + 1
             elif topic:
                 day = dates.get(expiry_day) or dates.setdefault(
                     expiry_day, date_of_day(expiry_day).isoformat()
@@ -98,6 +106,7 @@ class LedgerAudit:
 _COLUMNS = (
     "source",
     "offset",
+    "last_offset",
     "verdict",
     "uid",
     "expiry_day",

@@ -12,6 +12,7 @@ from loadtest.demo.reports import APPS
 from loadtest.demo.result import MG_PER_T, Answered, Result
 from loadtest.demo.ridecode import APP as RIDECODE
 from loadtest.demo.ridecode import Way
+from loadtest.demo.rogue import Account
 from loadtest.demo.story import Line, Story
 from loadtest.demo.taps import SATURDAY, Kind
 from schemas.verdicts import Verdict
@@ -37,6 +38,8 @@ def show(result: Result, console: Console, keep: bool) -> None:
     for answered in result.answered:
         _answer(answered, console)
     _speed(result, console)
+    if result.hostile:
+        _hostile(result.hostile, console)
     _reconciled(result, console)
     _go_on(result, console, keep)
 
@@ -206,6 +209,22 @@ def _speed(result: Result, console: Console) -> None:
         each = f"{seconds / result.records * 1e6:.1f}" if result.records else ""
         table.add_row(name, f"{seconds:.1f}", each)
     console.print(table)
+
+
+def _hostile(account: Account, console: Console) -> None:
+    console.rule("The app that keeps no rule")
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("verdict", "outcomes", "offsets"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    for verdict, offsets in sorted(account.offsets.items(), key=lambda item: _ORDER[item[0]]):
+        table.add_row(verdict, f"{account.outcomes[verdict]:,}", f"{offsets:,}")
+    table.add_row("[bold]all", f"[bold]{account.outcomes.total():,}", f"[bold]{account.offsets.total():,}")
+    console.print(table)
+    console.print(
+        f"The broker acknowledged {account.acknowledged:,} offsets of it and refused "
+        f"{account.refused_batches:,} batches; {account.without:,} offsets have no verdict, "
+        f"{account.more_than_one:,} more than one."
+    )
 
 
 def _reconciled(result: Result, console: Console) -> None:

@@ -9,6 +9,7 @@ from loadtest.demo.figures import Difference, Figures
 from loadtest.demo.replay import Timed
 from loadtest.demo.reports import APPS, Behaviours
 from loadtest.demo.ridecode import APP as RIDECODE
+from loadtest.demo.rogue import Account
 from loadtest.demo.story import Story
 from loadtest.demo.taps import Taps
 
@@ -43,6 +44,7 @@ class Result(NamedTuple):
     timed: list[Timed]
     cpu_s: Counter[str]
     kills: list[str]
+    hostile: Account | None
 
     @property
     def figures(self) -> Figures:
@@ -103,6 +105,7 @@ class Result(NamedTuple):
             "seconds": round(self.seconds, 3),
             "cpu_s": {name: round(seconds, 2) for name, seconds in self.cpu_s.items()},
             "kills": self.kills,
+            "hostile": self.hostile and self.hostile._asdict(),
             "reconciled": not self.differences,
             "differences": [d._asdict() for d in self.differences],
         }

@@ -18,6 +18,8 @@ from loadtest.demo.races import settled
 from loadtest.demo.replay import Kill, Replay
 from loadtest.demo.reports import APPS, Behaviours, behaviours_of, saturdays
 from loadtest.demo.result import Answered, Result
+from loadtest.demo.rogue import ROGUE, Account, Rogue, account_of, read_outcomes
+from loadtest.demo.rogue import differences as rogue_differences
 from loadtest.demo.screen import Screen
 from loadtest.demo.story import story_of
 from loadtest.demo.taps import read_taps
@@ -26,6 +28,7 @@ from schemas.report import date_of_day
 from sinks.redis_store import RedisStore, connect
 from stream.embedded import stack
 from stream.errors import OperatorError
+from stream.platform.onboarding import QUOTA, onboard
 from stream.settings import Settings
 
 ORACLE = Path(__file__).with_name("oracle")
@@ -41,6 +44,7 @@ class Options(NamedTuple):
     saturdays: int
     kills: list[Kill]
     keep: bool
+    hostile: bool = False
 
 
 def run(options: Options, screen: Screen) -> Result:
@@ -56,8 +60,10 @@ def run(options: Options, screen: Screen) -> Result:
         sent = make_records(options, settings, behaviours)
         with closing(Replay(settings, workers, sent, options.kills)) as replay:
             screen.show_bars({app: sum(saturday.count(app) for saturday in sent) for app in APPS})
-            replay.run(screen)
+            with hostile_beside(options, settings) as rogue:
+                replay.run(screen)
             screen.hide_bars()
+            account = rogue and hostile_account(rogue, workers, screen)
 
             screen.step("asking the oracle, the ledger, Redis and ClickHouse")
             oracle = start_oracle(options)
@@ -73,6 +79,7 @@ def run(options: Options, screen: Screen) -> Result:
                 "clickhouse": archive.figures(),
                 "outcomes": replay.outcome_figures(),
             }
+            found = differences(parts) + (rogue_differences(account, replay.audit.others) if account else [])
             return Result(
                 options.home,
                 options.taps,
@@ -80,13 +87,14 @@ def run(options: Options, screen: Screen) -> Result:
                 behaviours,
                 replay.clients,
                 parts,
-                differences(parts),
+                found,
                 predicted["races"],
                 story_of(taps.taps, replay.clients.values(), parts["redis"].lots),
                 [Answered(question, sql, *archive.ask(sql)) for question, sql in QUERIES],
                 replay.timed,
                 replay.cpu_s,
                 workers.kills,
+                account,
             )
 
 
@@ -107,6 +115,26 @@ def platform(options: Options, screen: Screen) -> Iterator[tuple[Settings, Worke
     finally:
         if not options.keep:
             stack.down(options.home, screen.step)
+
+
+@contextmanager
+def hostile_beside(options: Options, settings: Settings) -> Iterator[Rogue | None]:
+    """The fourth app, if it was asked for, from its registration to its last round."""
+    if not options.hostile:
+        yield None
+        return
+    settings = onboard(settings, ROGUE, QUOTA)
+    rogue = Rogue(settings)
+    rogue.start()
+    yield rogue
+    rogue.stop()
+
+
+def hostile_account(rogue: Rogue, workers: Workers, screen: Screen) -> Account:
+    """What became of each record of the fourth app."""
+    screen.step(f"waiting for the outcomes of {ROGUE.id}")
+    outcomes = read_outcomes(rogue.settings, rogue.spans, workers.check)
+    return account_of(rogue.spans, outcomes, rogue.refused_batches)
 
 
 def make_records(options: Options, settings: Settings, behaviours: Behaviours) -> list[Saturday]:

@@ -16,7 +16,7 @@ from stream.platform.onboarding import app_principal
 from stream.settings import Settings
 
 APP = "bus"
-INTERVAL_S = 0.025  # 40 reports a second: 800 in 20 s, so that a 99th percentile means something
+INTERVAL_S = 0.1  # 600 reports a minute, so that a 99th percentile means something
 ANSWER_TIMEOUT_S = 120.0
 
 
@@ -48,10 +48,6 @@ class Probe:
             ids.append(self._report())
             time.sleep(max(0.0, now_s + INTERVAL_S - time.monotonic()))  # the app's own pace
         return self._await(ids)
-
-    def wait_until_quiet(self) -> None:
-        """Returns once whatever was sent before is decided, in every shard."""
-        self._await([self._report() for _ in range(16 * self._settings.shards)])
 
     def close(self) -> None:
         """Leaves the broker."""

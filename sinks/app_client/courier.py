@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from schemas.topics import intake_topic, outcomes_topic
+from schemas.shards import shards_of
 from sinks.app_client.errors import ClientError
-from sinks.app_client.outbox import Arrived, Outbox
+from sinks.app_client.outbox import Arrived, Delivered, Outbox, Outcomes
 from sinks.app_client.records import Record
 from sinks.app_client.standing import decode_outcome
+from sinks.app_client.topics import CONNECT_TIMEOUT_S, Ids, Topics
 
 log = logging.getLogger("points.app_client")
 # At once. To note 1,000 records as sent takes the outbox some 10 ms, as many outcomes 30 ms, and a `report`
@@ -25,7 +26,6 @@ log = logging.getLogger("points.app_client")
 SEND_MAX = 1_000
 FOLLOW_MAX = 1_000
 POLL_S = 0.05  # how long a record that is handed over may wait for the thread to look
-CONNECT_TIMEOUT_S = 2.0
 DELIVERY_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0  # for what is in flight when the client is closed
 BACKOFF_MAX_S = 30.0
@@ -37,7 +37,7 @@ class Courier(threading.Thread):
 
     def __init__(self, app: str, kafka: dict[str, Any], outbox: Outbox, tell: Callable[[], None]) -> None:
         super().__init__(name=f"points-{app}", daemon=True)
-        self._intake, self._outcomes = intake_topic(app), outcomes_topic(app)
+        self._app = app
         self._kafka = kafka | {"error_cb": self._on_error, "log_level": 0}
         self._group = f"{kafka['sasl.username']}.client"  # only a name: offsets are kept in the outbox
         self._outbox, self._tell = outbox, tell
@@ -70,16 +70,19 @@ class Courier(threading.Thread):
         )
         producer = Producer(
             self._kafka
-            | {"partitioner": "murmur2_random", "acks": "all", "enable.idempotence": True}
+            | {"acks": "all", "enable.idempotence": True}
             | {"message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1_000), "compression.type": "lz4"}
         )
         try:
-            starts = self._outbox.begin_session(self._bounds(consumer), _now_ms())
-            consumer.assign([TopicPartition(self._outcomes, *start) for start in starts.items()])
+            topics = Topics(self._kafka, self._app)
+            cluster_id, ids, shards = topics.cluster_id(), topics.ids(), topics.shards()
+            outcomes = Outcomes(cluster_id, ids.outcomes, _bounds(consumer, topics.outcomes, shards))
+            starts = self._outbox.begin_session(outcomes, _now_ms())
+            consumer.assign([TopicPartition(topics.outcomes, *start) for start in starts.items()])
             self._failures, self.trouble = 0, ""
             self._tell()
             while not self._stopping.is_set():
-                if self._send(producer) + self._follow(consumer):
+                if self._send(producer, topics, ids, shards) + self._follow(consumer, topics, ids):
                     self._tell()
         finally:
             consumer.poll(0)  # serves `_on_error`, which knows causes such as a wrong password
@@ -87,24 +90,12 @@ class Courier(threading.Thread):
             producer.purge()  # what was still in flight is in doubt now: this session shall not send it later
             producer.flush(1)
 
-    def _bounds(self, consumer: Consumer) -> dict[int, tuple[int, int]]:
-        """Where each partition of the outcomes begins and ends."""
-        topic = consumer.list_topics(self._outcomes, timeout=CONNECT_TIMEOUT_S).topics[self._outcomes]
-        if topic.error:
-            raise KafkaException(topic.error)
-        return {
-            number: consumer.get_watermark_offsets(
-                TopicPartition(self._outcomes, number), timeout=CONNECT_TIMEOUT_S, cached=False
-            )
-            for number in topic.partitions
-        }
-
-    def _send(self, producer: Producer) -> int:
+    def _send(self, producer: Producer, topics: Topics, ids: Ids, shards: int) -> int:
         """Sends what is due, and waits until the broker has told what became of each."""
         batch = self._outbox.take_due(_now_ms(), SEND_MAX)
         if not batch:
             return 0
-        delivered: list[tuple[int, int, str]] = []
+        delivered: list[Delivered] = []
         failed: list[str] = []
 
         def settled(record: Record, error: KafkaError | None, message: Message) -> None:
@@ -112,10 +103,14 @@ class Courier(threading.Thread):
                 self.trouble = error.str()
                 failed.append(record.report_id)
             else:
-                delivered.append((message.partition(), message.offset(), record.report_id))
+                delivered.append(
+                    Delivered(ids.intake, message.partition(), message.offset(), record.report_id)
+                )
 
-        for record in batch:
-            producer.produce(self._intake, record.value, record.uid, on_delivery=partial(settled, record))
+        for record, shard in zip(batch, shards_of([record.uid for record in batch], shards), strict=True):
+            producer.produce(
+                topics.intake, record.value, record.uid, shard, on_delivery=partial(settled, record)
+            )
         end_s = None
         while len(delivered) + len(failed) < len(batch):
             producer.poll(POLL_S)
@@ -124,11 +119,12 @@ class Courier(threading.Thread):
                 if time.monotonic() > end_s:
                     break  # the rest stays in flight, and so in doubt
         if delivered:
+            _check_same(topics, ids)  # else all stay in flight: nobody knows which is in which topic
             self.trouble = ""
         self._outbox.end_flight(delivered, failed, _now_ms())
         return len(batch)
 
-    def _follow(self, consumer: Consumer) -> int:
+    def _follow(self, consumer: Consumer, topics: Topics, ids: Ids) -> int:
         """Applies the outcomes that are there; waits a moment for the first."""
         messages = consumer.consume(1, POLL_S)
         if not messages:
@@ -136,6 +132,7 @@ class Courier(threading.Thread):
         messages += consumer.consume(FOLLOW_MAX - 1, 0)
         if errors := [message.error() for message in messages if message.error()]:
             raise KafkaException(errors[0])
+        _check_same(topics, ids)
         self._outbox.follow([_arrived(message) for message in messages], _now_ms())
         self.trouble = ""
         return len(messages)
@@ -143,6 +140,22 @@ class Courier(threading.Thread):
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # it comes after its cause
             self.trouble = self._cause = error.str()
+
+
+def _bounds(consumer: Consumer, topic: str, shards: int) -> dict[int, tuple[int, int]]:
+    """Where each partition of the outcomes begins and ends."""
+    return {
+        shard: consumer.get_watermark_offsets(
+            TopicPartition(topic, shard), timeout=CONNECT_TIMEOUT_S, cached=False
+        )
+        for shard in range(shards)
+    }
+
+
+def _check_same(topics: Topics, ids: Ids) -> None:
+    """Raises ClientError, which ends the session, if a topic was made again in it."""
+    if topics.ids() != ids:
+        raise ClientError("a topic of this app was made again: its offsets are others")
 
 
 def _arrived(message: Message) -> Arrived:

@@ -7,8 +7,9 @@ is one transaction, on disk when it returns. The states of a record:
       ▲            │           │
       └────────────┴───────────┘  not delivered, or crashed: `doubt`; a verdict to retry: later
 
-`doubt` says that a copy may lie on the broker at a place that nobody knows. Outcomes are applied only while
-nothing is in flight; so an outcome at a place that is no record's own is of such a copy, or is not ours.
+A copy's place is (topic id, partition, offset): offsets of a topic that was made again are others. `doubt`
+says that a copy may lie on the broker at a place that nobody knows. Outcomes are applied only while nothing
+is in flight; so an outcome at a place that is no record's own is of such a copy, or is not ours.
 """
 
 import sqlite3
@@ -38,6 +39,23 @@ from sinks.app_client.standing import (
 KEPT_MS = 30 * DAY_MS  # an answer, from its day on
 FAILED_DELAY_MS = 2_000  # the broker refused it at once, such as while rights are being set up
 TELL_MAX = 1_000
+
+
+class Outcomes(NamedTuple):
+    """The outcomes topic as a session finds it. `bounds`: where each partition begins and ends now."""
+
+    cluster_id: str
+    topic_id: str
+    bounds: dict[int, tuple[int, int]]
+
+
+class Delivered(NamedTuple):
+    """Where the broker has put a copy of a record."""
+
+    topic_id: str
+    partition: int
+    offset: int
+    report_id: str
 
 
 class Arrived(NamedTuple):
@@ -116,23 +134,33 @@ class Outbox:
 
     # --- the broker's side ------------------------------------------------------------------------------
 
-    def begin_session(self, bounds: dict[int, tuple[int, int]], now_ms: int) -> dict[int, int]:
-        """From which offset to read each partition of the outcomes, which now begins and ends at `bounds`.
+    def begin_session(self, outcomes: Outcomes, now_ms: int) -> dict[int, int]:
+        """From which offset to read each partition of the outcomes.
 
         A new outbox reads from the end on, as nothing of it was sent. What an earlier session, or process,
         left in flight is in doubt and goes out again, the same bytes under the same id.
         """
+        bounds = outcomes.bounds
         with self._file.transaction() as db:
             db.execute("UPDATE record SET state = 'queued', doubt = 1 WHERE state = 'in flight'")
+            [(cluster_id, topic_id)] = db.execute("SELECT cluster_id, outcomes_id FROM owner")
+            if cluster_id not in ("", outcomes.cluster_id):
+                raise ClientError("this is another platform's Kafka: begin with a new outbox")
             read_to = dict(db.execute("SELECT partition, next FROM cursor"))
-            starts = {p: max(low, read_to.get(p, high)) for p, (low, high) in bounds.items()}
-            for partition, (_, high) in bounds.items():
-                if starts[partition] > high:
-                    raise ClientError(
-                        "the outcomes end before what was read of them: this is another platform, or it lost"
-                        " records; ask its operators, or begin with a new outbox"
-                    )
-            missed = {p for p, start in starts.items() if start > read_to.get(p, start)}
+            if topic_id in ("", outcomes.topic_id):
+                starts = {p: max(low, read_to.get(p, high)) for p, (low, high) in bounds.items()}
+                missed = {p for p, start in starts.items() if start > read_to.get(p, start)}
+            else:  # made again: what the one before still held is gone
+                starts = {p: low for p, (low, _) in bounds.items()}
+                missed = set(read_to)
+            if any(start > bounds[p][1] for p, start in starts.items()):
+                raise ClientError(
+                    "the outcomes end before what was read of them: the platform lost records; ask its"
+                    " operators, or begin with a new outbox"
+                )
+            db.execute(
+                "UPDATE owner SET cluster_id = ?, outcomes_id = ?", (outcomes.cluster_id, outcomes.topic_id)
+            )
             self._expire(db, missed, len(bounds), now_ms)
             _move(db, starts)
             db.execute("DELETE FROM record WHERE state = 'answered' AND answered_ms < ?", (now_ms - KEPT_MS,))
@@ -152,7 +180,9 @@ class Outbox:
         ):
             if shard in missed:
                 detail = "its outcome was deleted before this client read it"
-                lost = Outcome(VERSION, report_id, EXPIRED, detail, 0, 0, 0, "", "", shard, 0, shard, 0, 0)
+                lost = Outcome(
+                    VERSION, report_id, EXPIRED, detail, 0, 0, 0, "", "", "", shard, 0, 0, shard, 0, 0
+                )
                 self._answer(db, n, EXPIRED, msgspec.json.encode(lost), now_ms)
 
     def take_due(self, now_ms: int, limit: int) -> list[Record]:
@@ -165,17 +195,18 @@ class Outbox:
         if due:
             with self._file.transaction() as db:
                 db.executemany(
-                    "UPDATE record SET state = 'in flight', partition = NULL, offset = NULL WHERE n = ?",
+                    "UPDATE record SET state = 'in flight', topic_id = NULL, partition = NULL, offset = NULL"
+                    " WHERE n = ?",
                     [(n,) for n, *_ in due],
                 )
         return [Record(*rest) for _, *rest in due]
 
-    def end_flight(self, delivered: list[tuple[int, int, str]], failed: list[str], now_ms: int) -> None:
-        """What came of records in flight: (partition, offset, report_id) of those that the broker has, and
-        those that it may have."""
+    def end_flight(self, delivered: list[Delivered], failed: list[str], now_ms: int) -> None:
+        """What came of records in flight: those that the broker has, and those that it may have."""
         with self._file.transaction() as db:
             db.executemany(
-                "UPDATE record SET state = 'sent', partition = ?, offset = ? WHERE id = ?", delivered
+                "UPDATE record SET state = 'sent', topic_id = ?, partition = ?, offset = ? WHERE id = ?",
+                delivered,
             )
             db.executemany(
                 "UPDATE record SET state = 'queued', doubt = 1, due_ms = ? WHERE id = ?",
@@ -192,31 +223,32 @@ class Outbox:
     def _apply(self, db: sqlite3.Connection, arrived: Arrived, now_ms: int) -> None:
         o = arrived.outcome
         columns = "SELECT n, value, tries FROM record"
+        # Of a range of offsets it is said of every record that lies in it.
         found = own_place = db.execute(
-            f"{columns} WHERE state = 'sent' AND partition = ? AND offset = ? AND ? IN ('', id)",
-            (o.partition, o.offset, o.report_id),
-        ).fetchone()
+            f"{columns} WHERE state = 'sent' AND topic_id = ? AND partition = ? AND offset BETWEEN ? AND ?"
+            " AND ? IN ('', id) ORDER BY offset",
+            (o.topic_id, o.partition, o.offset, o.last_offset, o.report_id),
+        ).fetchall()
         if not found:
             found = db.execute(
                 f"{columns} WHERE id = ? AND uid = ? AND doubt = 1 AND state <> 'answered'",
                 (o.report_id, arrived.uid),
-            ).fetchone()
-        if not found:
-            return
-        n, value, tries = found
+            ).fetchall()
         standing = standing_of(o.verdict)
         if standing is Standing.RETRIED and not self._retry:
             standing = Standing.HELD
         after = state_after(standing, bool(own_place))
-        if after == "answered":
-            self._answer(db, n, o.verdict, arrived.value, now_ms)
-        elif after == "queued":
-            # Not before the behaviour itself by our clock, either: it may be `occurred_in_future`.
-            due_ms = max(now_ms + retry_delay_ms(tries), to_ms(read_report(value).occurred_at))
-            db.execute(
-                "UPDATE record SET state = 'queued', tries = tries + 1, due_ms = ?, verdict = ? WHERE n = ?",
-                (due_ms, o.verdict, n),
-            )
+        for n, value, tries in found:
+            if after == "answered":
+                self._answer(db, n, o.verdict, arrived.value, now_ms)
+            elif after == "queued":
+                # Not before the behaviour itself by our clock, either: it may be `occurred_in_future`.
+                due_ms = max(now_ms + retry_delay_ms(tries), to_ms(read_report(value).occurred_at))
+                db.execute(
+                    "UPDATE record SET state = 'queued', tries = tries + 1, due_ms = ?, verdict = ?"
+                    " WHERE n = ?",
+                    (due_ms, o.verdict, n),
+                )
 
     def _answer(self, db: sqlite3.Connection, n: int, verdict: str, outcome: bytes, now_ms: int) -> None:
         db.execute(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sinks.app_client.errors import ClientError
 
-FORMAT = 1
+FORMAT = 2
 # On disk at every commit; the lock ends with its process, however that ends.
 _SETTINGS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL")
 # told: 0 not yet, 1 yes, 2 the app's callback failed.
@@ -23,6 +23,7 @@ CREATE TABLE record (
     due_ms INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,
     doubt INTEGER NOT NULL DEFAULT 0,
+    topic_id TEXT,
     partition INTEGER,
     offset INTEGER,
     verdict TEXT NOT NULL DEFAULT '',
@@ -31,12 +32,12 @@ CREATE TABLE record (
     answered_ms INTEGER
 );
 CREATE INDEX queued ON record (due_ms, n) WHERE state = 'queued';
-CREATE INDEX sent ON record (partition, offset) WHERE state = 'sent';
+CREATE INDEX sent ON record (topic_id, partition, offset) WHERE state = 'sent';
 CREATE INDEX unanswered ON record (state, verdict) WHERE state <> 'answered';
 CREATE INDEX untold ON record (n) WHERE state = 'answered' AND told = 0;
 CREATE INDEX answered ON record (answered_ms) WHERE state = 'answered';
 CREATE TABLE cursor (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
-CREATE TABLE owner (app TEXT NOT NULL);
+CREATE TABLE owner (app TEXT NOT NULL, cluster_id TEXT NOT NULL, outcomes_id TEXT NOT NULL);
 """
 
 
@@ -72,10 +73,13 @@ class OutboxFile:
             if version == 0:
                 for statement in _TABLES.split(";"):
                     db.execute(statement)
-                db.execute("INSERT INTO owner VALUES (?)", (app,))
+                db.execute("INSERT INTO owner VALUES (?, '', '')", (app,))
                 db.execute(f"PRAGMA user_version={FORMAT}")
             elif version != FORMAT:
-                raise ClientError(f"outbox {path}: made by another version of this client")
+                raise ClientError(
+                    f"outbox {path}: made by another release of this client (format {version}, not {FORMAT});"
+                    " go on with that release, or name a new file and report again what has no answer"
+                )
             [(owner,)] = db.execute("SELECT app FROM owner")
             if owner != app:
                 raise ClientError(f"outbox {path}: belongs to the app {owner}")

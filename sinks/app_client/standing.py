@@ -43,6 +43,9 @@ STANDING: dict[Verdict, Standing] = {
     Verdict.CAP_REACHED: Standing.RECORDED,
     Verdict.CREDITED_IN_PART: Standing.RECORDED,
     Verdict.CREDITED: Standing.RECORDED,
+    # This client's batches are readable: if one was damaged on its way, its records are none the worse.
+    Verdict.UNREADABLE_BATCH: Standing.RETRIED,
+    Verdict.DELETED_UNREAD: Standing.RETRIED,
     # Not retried: it is a defect of the platform, whose worker halts when it meets many of them.
     Verdict.INTERNAL_ERROR: Standing.HELD,
 }

@@ -8,8 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.clickhouse.client import chdb_folder, migrate, open_client
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable, is_retriable
-from sinks.clickhouse.rows import arrow_stream, rows_of
-from sinks.clickhouse.run import NOTHING, Mark, Run
+from sinks.clickhouse.run import NOTHING, Insert, Mark, Run
 
 TABLE = "ledger_rows"
 INSERT_SETTINGS = {
@@ -52,8 +51,20 @@ class ClickHouseArchive:
 
     def append(self, run: Run, mark: Mark) -> Mark:
         """See `Archive`."""
-        assert run.first_seq == mark.seq + 1, "a run follows the mark"
-        return self._call(lambda client: self._append(client, run, mark))
+        # Here, as the engine's process, which writes what was made elsewhere, would start half a second
+        # later.
+        from sinks.clickhouse.rows import insert_of
+
+        return self.write(insert_of(run), mark)
+
+    def write(self, insert: Insert, mark: Mark) -> Mark:
+        """`append`, of a run that is ready to be sent."""
+        assert insert.first_seq == mark.seq + 1, "a run follows the mark"
+        return self._call(lambda client: self._append(client, insert, mark))
+
+    def open(self) -> None:
+        """Connects, and brings the tables up to date, before anything is asked."""
+        self._call(lambda client: None)
 
     def close(self) -> None:
         """See `Archive`."""
@@ -89,24 +100,22 @@ class ClickHouseArchive:
                 " is missing anew from the ledger.",
             )
 
-    def _append(self, client: Client, run: Run, mark: Mark) -> Mark:
-        rows = rows_of(run)
-        body = arrow_stream(rows)
-        settings = {**INSERT_SETTINGS, "insert_deduplication_token": run.token}
+    def _append(self, client: Client, insert: Insert, mark: Mark) -> Mark:
+        settings = {**INSERT_SETTINGS, "insert_deduplication_token": insert.token}
         for deduplicate in ("enable", "disable"):
             client.raw_insert(
                 TABLE,
-                rows.schema.names,
-                body,
+                insert.columns,
+                insert.body,
                 {**settings, "deduplicate_insert": deduplicate},
                 fmt="ArrowStream",
             )
-            reached = self._high_water(client, run.shard, mark)
-            if reached.seq >= run.last_seq:
+            reached = self._high_water(client, insert.shard, mark)
+            if reached.seq >= insert.last_seq:
                 return reached
             # Answered, and not there: the token is still known, but its rows were deleted since (a repair).
         raise ArchiveDamaged(
-            f"ClickHouse confirmed run {run.token} without having its rows.",
+            f"ClickHouse confirmed run {insert.token} without having its rows.",
             "look into the server's log for failing disks or a restore, then start the worker again.",
         )
 

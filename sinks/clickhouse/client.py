@@ -11,8 +11,9 @@ from clickhouse_migrations.migration import MigrationStorage
 from clickhouse_migrations.migrator import Migrator
 
 from sinks.clickhouse.errors import ArchiveDamaged
+from sinks.clickhouse.views import make_views
 
-CHDB_DATABASE = "points"  # chDB's own `default` looks for tables among the files of its working folder
+CHDB_DATABASE = "points"
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 120  # an insert of 50,000 rows takes 0.1 s; a busy server may need long, not for ever
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,6 +42,9 @@ def open_client(dsn: str) -> Client:
     try:
         with clickhouse_connect.get_client(interface="chdb", path=str(folder)) as client:
             client.command(f"CREATE DATABASE IF NOT EXISTS {CHDB_DATABASE}")
+            # chDB makes it again at each start, over the files of the machine; a client must find one.
+            client.command("DROP DATABASE IF EXISTS default")
+            client.command("CREATE DATABASE default ENGINE = Memory")
             return clickhouse_connect.get_client(interface="chdb", path=str(folder), database=CHDB_DATABASE)
     except ProgrammingError as error:
         raise ArchiveDamaged(
@@ -55,3 +59,4 @@ def migrate(client: Client) -> None:
     migrator = Migrator(ClickhouseConnectConnection(client))
     migrator.init_schema()
     migrator.apply_migration(MigrationStorage(MIGRATIONS).migrations(), multi_statement=True)
+    make_views(client)

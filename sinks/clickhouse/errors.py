@@ -45,17 +45,23 @@ class ArchiveDamaged(Exception):
 
 
 class QueryRefused(Exception):
-    """A query that is not answered; `code` is ClickHouse's, 0 if unknown."""
+    """A query that is not answered; `code` is ClickHouse's, 0 if unknown; the rest as in `Answer`."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, verb: str = "", tables: tuple[str, ...] = ()) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+        self.verb = verb
+        self.tables = tables
 
     @classmethod
     def of(cls, code: int, name: str, message: str) -> "QueryRefused":
         """A refusal in the words of ClickHouse: `name` is what it calls `code`."""
         return cls(code, f"Code: {code}. DB::Exception: {message}. ({name})")
+
+
+class QueryEnded(QueryRefused):
+    """A query that could only be ended together with the process that it ran in."""
 
 
 def is_retriable(error: BaseException) -> bool:

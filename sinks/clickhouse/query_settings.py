@@ -4,6 +4,7 @@ import math
 import re
 
 from sinks.clickhouse.errors import QueryRefused
+from sinks.clickhouse.nameable import SETTINGS
 
 MAX_EXECUTION_TIME_S = 5  # the archive's inserts wait for a running query: they share its thread
 LIMITS: dict[str, float] = {
@@ -17,48 +18,63 @@ _LIMITS_OF_THE_ENGINE = {
     "max_bytes_to_read": math.inf,
     "max_rows_to_read": math.inf,
 }
+_OVERFLOW = "result_overflow_mode"
 _FIXED = {
-    "result_overflow_mode": "throw",
+    _OVERFLOW: "throw",
     "timeout_overflow_mode": "throw",
     "read_overflow_mode": "throw",
     "print_pretty_type_names": "0",  # in several lines, which no client expects in a type's name
 }
-# Named one by one: `output_format_schema`, say, writes a file.
-HARMLESS = {
-    "cast_string_to_dynamic_use_inference", "date_time_input_format", "date_time_output_format",
-    "format_csv_delimiter", "join_use_nulls", "limit", "log_comment", "offset",
-    "output_format_arrow_compression_method", "output_format_arrow_string_as_string",
-    "output_format_decimal_trailing_zeros", "output_format_json_array_of_rows",
-    "output_format_json_named_tuples_as_objects", "output_format_json_quote_64bit_floats",
-    "output_format_json_quote_64bit_integers", "output_format_json_quote_decimals",
-    "output_format_json_quote_denormals", "output_format_parquet_compression_method",
-    "output_format_parquet_string_as_string", "output_format_write_statistics", "session_timezone",
-}  # fmt: skip
+# What clients may change, but that has another value here than in the engine.
+_DEFAULTS = {
+    "session_timezone": "Asia/Shanghai",  # so that today() is the platform's day
+    "output_format_json_quote_64bit_integers": "1",  # JavaScript rounds larger numbers than 2^53
+}
+_MEANING_NOTHING = {"async_insert", "log_queries"}  # nothing is inserted, and the log of queries is ours
 _VALUE = re.compile(r"[^'\\\x00-\x08\x0a-\x1f\x7f]{0,200}")  # nothing that could end a text in quotes
 _CANNOT_PARSE_NUMBER, _BAD_ARGUMENTS, _UNKNOWN_SETTING, _READONLY = 72, 36, 115, 164
 
 
-def settings_of_query(given: dict[str, str], known: set[str]) -> dict[str, str]:
+def settings_of_query(given: dict[str, str], present: dict[str, str]) -> dict[str, str]:
     """All settings that a query runs with, when its sender asked for `given`.
 
     A limit above ours is ours: clients send their own time-out as `max_execution_time`, however long it is.
-    `known` are the engine's settings. Raises `QueryRefused` with ClickHouse's code: unknown, or not allowed.
+    `present` are all settings of the engine with the values that they have without any given: one that is
+    given with that value is taken. Raises `QueryRefused` with ClickHouse's code: unknown, or not allowed.
     """
-    wanted: dict[str, object] = dict(LIMITS)
+    wanted: dict[str, object] = {**LIMITS, **_DEFAULTS}
     for name, value in given.items():
-        if name not in known:
+        if name not in present:
             message = f"Setting {name} is neither a builtin setting nor a user-defined one"
             raise QueryRefused.of(_UNKNOWN_SETTING, "UNKNOWN_SETTING", message)
         if name in LIMITS or name in _LIMITS_OF_THE_ENGINE:
             if limit := _number(name, value):  # 0 asks for none
                 wanted[name] = min(limit, {**LIMITS, **_LIMITS_OF_THE_ENGINE}[name])
-        elif name in HARMLESS:
+        elif name in SETTINGS:
             wanted[name] = _quotable(name, value)
-        elif (name, value) not in (("readonly", "1"), ("readonly", "2")):
+        elif not _changes_nothing(name, value, present[name]):
             message = f"Cannot modify '{name}' setting in readonly mode"
             raise QueryRefused.of(_READONLY, "READONLY", message)
     settings = {name: str(value) for name, value in wanted.items()}
+    if given.get(_OVERFLOW) == "break" and settings["max_result_rows"] != str(LIMITS["max_result_rows"]):
+        # Who asks for the first rows alone gets them, in whole blocks, so these are made small. Our own limit
+        # never cuts an answer without a word: the bytes, which fall under the same mode, are counted then.
+        block = {"max_block_size": settings.get("max_block_size") or settings["max_result_rows"]}
+        more = {**block, **_FIXED, _OVERFLOW: "break", "max_result_bytes": "0"}
+        return {**settings, **more, "readonly": "1"}
     return {**settings, **_FIXED, "readonly": "1"}  # last: from here on they stand
+
+
+def _changes_nothing(name: str, value: str, present: str) -> bool:
+    if name == "readonly":
+        return value in ("1", "2")
+    if name == _OVERFLOW and value == "break":
+        return True
+    return name in _MEANING_NOTHING or _plain(value) == _plain(present)
+
+
+def _plain(value: str) -> str:
+    return {"true": "1", "false": "0"}.get(value.lower(), value)
 
 
 def _number(name: str, value: str) -> float:

@@ -7,7 +7,7 @@ from schemas.block import COLUMNS, Span
 from schemas.kinds import NAMES
 from schemas.topics import app_of
 from schemas.verdicts import CODES
-from sinks.clickhouse.run import Run
+from sinks.clickhouse.run import Insert, Run
 
 _MS = pa.timestamp("ms", "UTC")
 _AS_THEY_ARE = (
@@ -63,6 +63,12 @@ def rows_of(run: Run) -> pa.RecordBatch:
     columns |= {name: said[name] for name in _AS_THEY_ARE}
     columns |= {name: said[of].cast(kind) for name, (of, kind) in _CONVERTED.items()}
     return pa.RecordBatch.from_pydict(columns)
+
+
+def insert_of(run: Run) -> Insert:
+    """A run, ready to be sent."""
+    rows = rows_of(run)
+    return Insert(run.shard, run.first_seq, run.last_seq, run.token, rows.schema.names, arrow_stream(rows))
 
 
 def arrow_stream(rows: pa.RecordBatch) -> bytes:

@@ -68,6 +68,17 @@ class Run(NamedTuple):
         return Run(self.shard, rest) if rest else None
 
 
+class Insert(NamedTuple):
+    """A run as one insert: the columns' names, and the rows in Arrow's stream format."""
+
+    shard: int
+    first_seq: int
+    last_seq: int
+    token: str
+    columns: list[str]
+    body: bytes
+
+
 class Archive(Protocol):
     """The archive as the worker uses it; all calls block, and come from one thread."""
 

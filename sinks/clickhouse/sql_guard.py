@@ -1,8 +1,7 @@
-"""What an SQL text is, before the engine sees it: one statement that reads the archive, or refused.
+"""What can be told of an SQL text before the engine parses it: its tokens, and that it is one statement.
 
-The engine refuses to write, but its `file()` reads any file of the machine, `INTO OUTFILE` writes one, and
-several statements in a text all run. So a query is first split into tokens: what is not understood is
-refused, and only what was understood is handed on.
+What is not understood is refused, so that the engine never reads another text than this. What the statement
+names is told by the engine's own parser afterwards (sql_names.py).
 """
 
 import re
@@ -12,21 +11,19 @@ from typing import NamedTuple
 from sinks.clickhouse.errors import QueryRefused
 
 _SYNTAX_ERROR, _READONLY, _ACCESS_DENIED = 62, 164, 497
-_STATEMENTS = {"select", "with", "show", "describe", "desc", "explain", "exists"}
-# Not only when called: `arrayMap(file, [...])` reads a file too, and {x:Identifier} can be any name.
-_REFUSED_WORDS = {"file", "python", "infile", "outfile", "identifier"}
-_FILES_DATABASE = "default"  # chDB's own: its tables are files, and EXISTS would tell which there are
-_HARMLESS_TABLE_FUNCTIONS = {
-    "numbers", "numbers_mt", "zeros", "zeros_mt", "generateseries", "generate_series", "primes", "values",
-    "null", "view", "merge", "format",
-}  # fmt: skip
+_STATEMENTS = {"select", "with", "from", "show", "describe", "desc", "explain", "exists"}
+_REFUSED_WORDS = {"outfile", "infile"}  # the engine writes the file of a query that it only explains, too
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)
       | (?P<string>'(?:[^'\\]|\\.|'')*')
-      | (?P<quoted>"[^"\\]*"|`[^`\\]*`)
+      | (?P<quoted>"[^"\\\x00-\x1f\x7f]*"|`[^`\\\x00-\x1f\x7f]*`)
       | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<other>[0-9]+|[-+*/%<>=!?|@^~&.,:;(){}\[\]])""",
     re.VERBOSE | re.DOTALL | re.ASCII,
+)
+_SHOW = re.compile(
+    r"show (databases|tables( (from|in) (?P<database>\w+))?)( (not )?i?like string)?( limit \d+)?",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -38,68 +35,74 @@ class Token(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A word or quoted name in small letters; '' for anything else."""
-        return self.text.strip('"`').lower() if self.kind in ("word", "quoted") else ""
+        """A word or quoted name; '' for anything else."""
+        return self.text.strip('"`') if self.kind in ("word", "quoted") else ""
+
+    @property
+    def keyword(self) -> str:
+        """A word in small letters; '' for anything else, a quoted name included."""
+        return self.text.lower() if self.kind == "word" else ""
 
 
 class Statement(NamedTuple):
-    """One statement that reads. `format` is what it ends with, '' if with none; `text` is without it."""
+    """One statement, comments replaced by blanks. `format` is what it ends with, '' if with none; `text` is
+    without it. `verb` is its first word. `subqueries` are the names that WITH gives to queries."""
 
     text: str
     format: str
+    verb: str
+    subqueries: frozenset[str]
+    shown_database: str | None  # of SHOW TABLES or SHOW DATABASES; None for all other statements
 
     @property
     def returns_rows_of_a_query(self) -> bool:
         """Whether it may stand in brackets, as SELECT and WITH may and SHOW may not."""
-        return self.text.lstrip()[:6].lower().startswith(("select", "with"))
+        return self.verb in ("select", "with", "from")
 
 
-def table_functions_to_refuse(known: set[str]) -> set[str]:
-    """Of the engine's table functions, in small letters, those that reach outside or may."""
-    return known - _HARMLESS_TABLE_FUNCTIONS
-
-
-def statement(sql: str, refused_functions: set[str]) -> Statement:
+def statement(sql: str) -> Statement:
     """What `sql` says. Raises `QueryRefused`."""
-    tokens = checked(sql, refused_functions)
+    tokens = checked(sql)
     at = _format_at(tokens)
-    if at is None:
-        return Statement(_text(tokens), "")
-    return Statement(_text(tokens[:at]), [token for token in tokens if token.kind != "space"][-1].text)
+    code = [token for token in tokens[:at] if token.kind != "space"]
+    verb = next(token.keyword for token in code if token.text != "(")
+    return Statement(
+        "".join(token.text for token in tokens[:at]),
+        "" if at is None else tokens[-1].text,
+        verb,
+        frozenset(_subqueries(code)),
+        _shown_database(code),
+    )
 
 
 def check_beginning(sql: str) -> None:
     """Raises `QueryRefused` unless a statement that reads begins so, whatever follows."""
-    first = next((token for token in _tokens(sql) if token.kind != "space"), None)
+    code = (token for token in _tokens(sql) if token.kind != "space")
+    first = next(code, None)
     if first is None:
         raise QueryRefused.of(_SYNTAX_ERROR, "SYNTAX_ERROR", "Empty query")
-    if first.kind != "word" or first.name not in _STATEMENTS:
+    bracketed = first.text == "("
+    while first is not None and first.text == "(":
+        first = next(code, None)
+    if first is None or first.keyword not in ({"select", "with"} if bracketed else _STATEMENTS):
         named = ", ".join(sorted(_STATEMENTS)).upper()
         raise QueryRefused.of(_READONLY, "READONLY", f"Only {named} are answered here")
 
 
-def checked(sql: str, refused_functions: set[str]) -> list[Token]:
+def checked(sql: str) -> list[Token]:
     """The tokens of one reading statement, comments replaced by spaces. Raises `QueryRefused`."""
     check_beginning(sql)
     tokens = list(_tokens(sql))
     code = [token for token in tokens if token.kind != "space"]
-    following = [*code[1:], Token("other", "")]
-    for token, after in zip(code, following, strict=True):
+    before = Token("other", "")
+    for token in code:
         if token.text == ";":
             raise QueryRefused.of(_SYNTAX_ERROR, "SYNTAX_ERROR", "Multi-statements are not allowed")
-        if _reaches_outside(token, after.text, refused_functions):
-            message = f"{token.text} reaches outside the archive, and is not answered here"
+        if token.keyword in _REFUSED_WORDS or (before.text == ":" and token.keyword == "identifier"):
+            message = f"{token.text} is not answered here"
             raise QueryRefused.of(_ACCESS_DENIED, "ACCESS_DENIED", message)
+        before = token
     return tokens
-
-
-def _reaches_outside(token: Token, after: str, refused_functions: set[str]) -> bool:
-    return (
-        token.name in _REFUSED_WORDS
-        or (after == "(" and token.name in refused_functions)
-        or (after == "." and token.name == _FILES_DATABASE)
-        or bool(re.match("ai[A-Z]", token.text.strip('"`')))  # aiGenerate and its like ask a service
-    )
 
 
 def _tokens(sql: str) -> Iterator[Token]:
@@ -114,13 +117,27 @@ def _tokens(sql: str) -> Iterator[Token]:
         at = found.end()
 
 
-def _text(tokens: list[Token]) -> str:
-    return "".join(token.text for token in tokens)
+def _subqueries(code: list[Token]) -> Iterator[str]:
+    """x of `x AS (SELECT`, `x AS MATERIALIZED ((WITH` and so on: only WITH has this form."""
+    for at, token in enumerate(code):
+        if code[at + 1 : at + 2] and code[at + 1].keyword == "as" and token.name:
+            rest = [t for t in code[at + 2 : at + 12] if t.keyword != "materialized"]
+            inside = next((t for t in rest if t.text != "("), None)
+            if rest and rest[0].text == "(" and inside and inside.keyword in ("select", "with", "from"):
+                yield token.name
+
+
+def _shown_database(code: list[Token]) -> str | None:
+    words = ("string" if token.kind == "string" else token.name or token.text for token in code)
+    given = _SHOW.fullmatch(" ".join(words))
+    return (given["database"] or "") if given else None
 
 
 def _format_at(tokens: list[Token]) -> int | None:
     """Where FORMAT stands, if the statement ends with FORMAT and a name."""
+    while tokens and tokens[-1].kind == "space":
+        tokens.pop()
     code = [at for at, token in enumerate(tokens) if token.kind != "space"]
-    if len(code) > 2 and tokens[code[-2]].kind == "word" and tokens[code[-2]].name == "format":
-        return code[-2] if tokens[code[-1]].kind == "word" else None
+    if len(code) > 2 and tokens[code[-2]].keyword == "format" and tokens[code[-1]].kind == "word":
+        return code[-2]
     return None

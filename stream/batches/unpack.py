@@ -13,13 +13,17 @@ from typing import NoReturn
 import cramjam
 import lz4.block
 
+from schemas.limits import BATCH_FRAMES_MAX
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")  # by the number in a batch's attributes
-DAMAGED, CUT_OFF, TOO_LARGE = "damaged", "ends too early", "unpacks to more bytes than a batch may have"
+DAMAGED, CUT_OFF = "damaged", "ends too early"
+TOO_LARGE = "unpacks to more bytes than a batch may have"
+TOO_MANY = "more frames than a batch may have"
 
 Buffer = bytes | memoryview
 
@@ -69,8 +73,11 @@ def _gzip(data: memoryview, out: _Output) -> None:
     at = _gzip_header(data, 0)
     if at is None:
         _fail(DAMAGED)
-    while at is not None:
+    for _ in range(BATCH_FRAMES_MAX):
         at = _gzip_header(data, _gzip_member(data, at, out))
+        if at is None:
+            return
+    _fail(TOO_MANY)
 
 
 def _gzip_header(data: memoryview, start: int) -> int | None:
@@ -254,7 +261,7 @@ _ZSTD_READ_BYTES = 131_075  # what Java's stream takes from its source at once
 
 def _zstd(data: memoryview, out: _Output) -> None:
     at, end = 0, len(data)
-    frame, frames_end = zstd.ZstdDecompressor(), 0
+    frame, frames, frames_end = zstd.ZstdDecompressor(), 0, 0
     while at < end:
         fed = data[at : at + _FED_BYTES]
         try:
@@ -265,7 +272,9 @@ def _zstd(data: memoryview, out: _Output) -> None:
         at += len(fed)
         if frame.eof:
             at -= len(frame.unused_data)
-            frame, frames_end = zstd.ZstdDecompressor(), at
+            frame, frames, frames_end = zstd.ZstdDecompressor(), frames + 1, at
+            if frames == BATCH_FRAMES_MAX and at < end:
+                _fail(TOO_MANY)
     # A frame that is cut off ends the stream in good order if one before it ended in the last bytes that
     # were read.
     if frames_end < end and frames_end <= (end - 1) // _ZSTD_READ_BYTES * _ZSTD_READ_BYTES:

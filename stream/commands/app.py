@@ -1,12 +1,18 @@
 """`points app`: who may report what, from one row of each shard on."""
 
+from __future__ import annotations
+
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from schemas.command import App, checked
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from stream.platform.app_list import Entry
 
 
 @click.group()
@@ -89,30 +95,52 @@ def rotate(app_id: str, as_json: bool) -> None:
 
 @app.command()
 @click.argument("app_id", metavar="APP")
-def suspend(app_id: str) -> None:
+@click.option("--now", is_flag=True, help="First take its rights and password from Kafka, at once.")
+def suspend(app_id: str, now: bool) -> None:
     """Refuse what APP reports, from one row of each shard on; its users keep their points."""
-    _set_active(app_id, False)
+    from stream.platform import onboarding
+    from stream.platform.shut_out import shut_out
+    from stream.settings import load
+
+    settings = load()
+    wanted = onboarding.known_app(settings, app_id, active=False)
+    if now:
+        _with_progress(lambda say: shut_out(settings, app_id, say))
+        click.echo(f"{app_id} may do nothing on Kafka any more, and its password is void")
+    _register(settings, wanted)
 
 
 @app.command()
 @click.argument("app_id", metavar="APP")
 def resume(app_id: str) -> None:
-    """Let a suspended APP report again."""
-    _set_active(app_id, True)
+    """Let a suspended APP report again; after `suspend --now` with a new password, which is printed once."""
+    from stream.platform import onboarding
+    from stream.platform.shut_out import are_shut_out, let_in
+    from stream.settings import load
+
+    settings = load()
+    wanted = onboarding.known_app(settings, app_id, active=True)
+    was_shut_out = app_id in are_shut_out(settings)
+    if was_shut_out:
+        let_in(settings, app_id)
+        settings = onboarding.rotate(settings, app_id)
+    _register(settings, wanted)
+    if was_shut_out:
+        _print_credentials(settings, app_id, onboarding.shards_without(settings, wanted), as_json=False)
 
 
 @app.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def list_apps(as_json: bool) -> None:
-    """Every registered app: state, grants, and in how many shards that is in force."""
+    """Every registered app: state, grants, in how many shards that is in force, and faults of its topics."""
     from rich.console import Console
     from rich.table import Table
 
-    from stream.platform import onboarding
+    from stream.platform.app_list import registered_apps
     from stream.settings import load
 
     settings = load()
-    found = onboarding.registered_apps(settings)
+    found = registered_apps(settings)
     if as_json:
         click.echo(json.dumps([entry._asdict() for entry in found], ensure_ascii=False, indent=2))
         return
@@ -124,7 +152,7 @@ def list_apps(as_json: bool) -> None:
     for entry in found:
         table.add_row(
             entry.app,
-            "active" if entry.active else "[yellow]suspended[/]",
+            _state(entry),
             entry.operator,
             " ".join(entry.methodologies),
             " ".join(entry.scenes),
@@ -134,12 +162,11 @@ def list_apps(as_json: bool) -> None:
     Console(file=sys.stdout).print(table)
 
 
-def _set_active(app_id: str, active: bool) -> None:
-    from stream.platform import onboarding
-    from stream.settings import load
-
-    settings = load()
-    _register(settings, onboarding.known_app(settings, app_id, active=active))
+def _state(entry: Entry) -> str:
+    state = "active" if entry.active else "[yellow]suspended[/]"
+    if entry.shut_out:
+        state += " [yellow]shut out[/]"
+    return "\n".join((state, *(f"[red]{each}[/]" for each in entry.topics)))
 
 
 def _register(settings: Settings, wanted: App) -> None:
@@ -186,7 +213,7 @@ def _print_credentials(settings: Settings, app_id: str, behind: list[int], as_js
 
     user = app_principal(app_id)
     credentials = {
-        "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "KAFKA_BOOTSTRAP": settings.bootstrap_of(user),
         "KAFKA_SECURITY": settings.kafka_security,
         "KAFKA_MECHANISM": settings.kafka_sasl_mechanism,
         "KAFKA_USER": user,

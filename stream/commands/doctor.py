@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-COLOURS = {"ok": "green", "fail": "red", "skipped": "yellow"}
+COLOURS = {"ok": "green", "warning": "yellow", "fail": "red", "skipped": "dim"}
 
 
 @click.command()

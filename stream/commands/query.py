@@ -48,9 +48,8 @@ def endpoint_of(settings: Settings) -> Endpoint:
     """The archive worker's endpoint; with a real ClickHouse, ClickHouse itself."""
     if settings.query_url:
         url = urlsplit(settings.query_url)
-        return Endpoint(
-            False, url.hostname, url.port, {}, {"Authorization": f"Bearer {settings.query_token}"}
-        )
+        login = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": settings.query_token}
+        return Endpoint(False, url.hostname, url.port, {}, login)
     url = urlsplit(settings.clickhouse_dsn)
     port = url.port or 8123
     login = {

@@ -94,7 +94,7 @@ def client_as(settings: Settings, app: str, outbox: Path, **options: object) -> 
     return AppClient(
         app,
         outbox,
-        bootstrap=settings.kafka_bootstrap,
+        bootstrap=settings.bootstrap_of(user),
         user=user,
         password=settings.password(user),
         mechanism=settings.kafka_sasl_mechanism,

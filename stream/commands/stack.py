@@ -1,4 +1,4 @@
-"""`points up`, `points down`: the life of a stack."""
+"""`points up`, `points down`: the life of a stack, and its keeper."""
 
 import os
 
@@ -17,13 +17,17 @@ def up() -> None:
     env = os.environ
     settings_module.refuse_unknown_variables(env)
     home = settings_module.home_folder(env)
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
+
+    def note(what: str) -> None:
+        console.print(what, style="yellow", markup=False)
+
     with console.status("looking") as line:
         if settings_module.is_real(env):
             settings = settings_module.load(env)
-            set_up_platform(settings, line.update)
+            set_up_platform(settings, line.update, note)
         else:
-            settings = stack.up(home, env, line.update)
+            settings = stack.up(home, env, line.update, note)
     click.echo(f"up: Kafka at {settings.kafka_bootstrap}, platform {settings.platform_id}")
     if settings.embedded:
         click.echo(f"    data in {home}; see `points status`, stop with `points down`")
@@ -39,3 +43,14 @@ def down() -> None:
     with Console(stderr=True).status("looking") as line:
         stopped = stack.down(home, line.update)
     click.echo(f"stopped: {', '.join(stopped)}" if stopped else f"nothing of {home} was running")
+
+
+@click.command(hidden=True)
+def keep() -> None:
+    """Start Kafka and Redis again when they die; `points up` runs this."""
+    from stream.embedded import keeper
+    from stream.log import configure_log
+
+    home = settings_module.home_folder(os.environ)
+    configure_log(home)
+    keeper.keep(home)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream import settings as settings_module
-from stream.embedded import stack
+from stream.embedded import keeper, stack
 from stream.embedded.stack import ProcessStatus, StackStatus
 from stream.metrics import snapshot
 from stream.metrics.flow import flow
@@ -49,6 +49,8 @@ def status(as_json: bool, watch: bool) -> None:
     console.print(
         f"data folder {total_bytes / 2**20:.1f} MiB, disk {found.disk_free_bytes / 2**30:.1f} GiB free"
     )
+    for line in keeper.words(found.kept):
+        console.print(line, style="yellow", markup=False)
     if seen:
         console.print()
         console.print(drawn(seen, {}, console.width))

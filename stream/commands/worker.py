@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stream.faust_app import BatchApp
     from stream.metrics.worker import WorkerMetrics
     from stream.settings import Settings
@@ -44,7 +42,8 @@ def intake() -> None:
         check_clock(settings, "intake")
         store = GuardedStore(RedisStore(connect(settings.redis_url)))
         topics = KafkaTopics(settings.librdkafka("intake"))
-        handler = Intake(expected, apps, store, KafkaLedger(client), KafkaPublisher(client), topics)
+        publisher = KafkaPublisher(client, topics)
+        handler = Intake(expected, apps, store, KafkaLedger(client), publisher, topics)
         _run(settings, batch_app(settings, "intake", handler.topics, handler), "intake", handler.metrics)
 
 
@@ -56,26 +55,27 @@ def archive() -> None:
     from urllib.parse import urlsplit
 
     from sinks.clickhouse.archive import ClickHouseArchive
-    from sinks.clickhouse.client import chdb_folder
-    from sinks.clickhouse.read_only import ReadOnlyArchive
+    from sinks.clickhouse.engine import Engine, EngineArchive, EngineReader
     from stream.archive import ArchiveHandler
     from stream.faust_app import batch_app, run_beside
     from stream.platform.clock import check_clock
     from stream.platform.kafka_admin import topics_seen_by
+    from stream.query.analysts import Passwords
     from stream.query.endpoint import QueryEndpoint
 
     with _process() as settings, ExitStack() as held:
-        folder = chdb_folder(settings.clickhouse_dsn)
-        if folder:
-            held.enter_context(_alone(settings, folder))
+        if settings.query_url:
+            held.enter_context(_alone(settings))
         topics_seen_by(settings, "archive")
         check_clock(settings, "archive")
         thread = ThreadPoolExecutor(1, "clickhouse")
-        handler = ArchiveHandler(ClickHouseArchive(settings.clickhouse_dsn), thread)
+        engine = Engine(settings.clickhouse_dsn) if settings.query_url else None
+        archive = EngineArchive(engine) if engine else ClickHouseArchive(settings.clickhouse_dsn)
+        handler = ArchiveHandler(archive, thread)
         app = batch_app(settings, "archive", list(handler.topics), handler)
-        if folder:
-            reader = ReadOnlyArchive(folder)
-            run_beside(app, QueryEndpoint(settings.query_url, settings.query_token, reader, thread))
+        if engine:
+            reader, passwords = EngineReader(engine), Passwords(settings.home, settings.query_token)
+            run_beside(app, QueryEndpoint(settings.query_url, passwords, reader, thread))
         _run(settings, app, "archive", handler.metrics, urlsplit(settings.query_url).port)
 
 
@@ -94,7 +94,7 @@ def _process() -> Iterator[Settings]:
 
 
 @contextmanager
-def _alone(settings: Settings, folder: Path) -> Iterator[None]:
+def _alone(settings: Settings) -> Iterator[None]:
     """For as long as this process has chDB's folder, no other archive worker of this data folder starts."""
     from stream.embedded.folder import locked
     from stream.errors import OperatorError
@@ -105,7 +105,7 @@ def _alone(settings: Settings, folder: Path) -> Iterator[None]:
             yield
     except BlockingIOError as error:
         raise OperatorError(
-            f"Another archive worker uses {folder}, and a folder of chDB belongs to one process.",
+            f"Another archive worker uses the ClickHouse of {settings.home}, which belongs to one process.",
             "let that one run, or end it first: `points status` shows it.",
         ) from error
 

@@ -12,81 +12,18 @@ from pathlib import Path
 
 import psutil
 
-from stream.embedded import folder, jars, ports, processes, stack_file
+from stream.embedded import folder, jars, kafka_config, last_producers, ports, processes, stack_file
 from stream.embedded.stack_file import StackFile
 from stream.errors import OperatorError
 from stream.settings import from_stack
 
 NAME = "kafka"
+PORTS = ("kafka", "kafka-apps", "kafka-controller")
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 FORMAT_TIMEOUT_S = 120.0
 START_ATTEMPTS = 3
-
-# Measured on 2 cores, 2.5 million records in and out: without the optimising compiler the broker is up with
-# 2.9 s of CPU instead of 4.3, and then takes no more per record; the collectors do not differ.
-JAVA_FLAGS = (
-    "-Xmx512m",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-Djava.awt.headless=true",
-    "-Dlog4j2.configurationFile=log4j2.properties",
-    "--sun-misc-unsafe-memory-access=allow",
-    "--enable-native-access=ALL-UNNAMED",
-)
-
-# Only what goes wrong, and who was refused what.
-LOG4J2_PROPERTIES = """\
-appender.stdout.type=Console
-appender.stdout.name=stdout
-appender.stdout.layout.type=PatternLayout
-appender.stdout.layout.pattern=%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX} %p %c{1} %m%n
-rootLogger.level=WARN
-rootLogger.appenderRef.stdout.ref=stdout
-logger.authorizer.name=kafka.authorizer.logger
-logger.authorizer.level=INFO
-"""
-
-# Nobody is anonymous: clients log in by SCRAM. The controller's listener cannot use SCRAM, because its
-# users live in the metadata which only the controller can open; it has one PLAIN user, the broker itself.
-SERVER_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=CLIENTS://127.0.0.1:{port}
-listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
-inter.broker.listener.name=CLIENTS
-controller.listener.names=CONTROLLER
-sasl.enabled.mechanisms=SCRAM-SHA-256
-sasl.mechanism.inter.broker.protocol=SCRAM-SHA-256
-sasl.mechanism.controller.protocol=PLAIN
-listener.name.clients.scram-sha-256.sasl.jaas.config=\
-org.apache.kafka.common.security.scram.ScramLoginModule required \
-username="admin" password="{admin_password}";
-listener.name.controller.sasl.enabled.mechanisms=PLAIN
-listener.name.controller.plain.sasl.jaas.config=\
-org.apache.kafka.common.security.plain.PlainLoginModule required \
-username="controller" password="{controller_password}" user_controller="{controller_password}";
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-allow.everyone.if.no.acl.found=false
-super.users=User:admin;User:controller
-auto.create.topics.enable=false
-default.replication.factor=1
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-# A flooding app's burst before its quota holds it: what it may send in one second, not in Kafka's ten.
-quota.window.num=2
-message.max.bytes=20971520
-log.dirs={log_dir}
-"""
+OUTPUT = ".out"  # what Java itself prints; the broker writes its own log, and bounds it
 
 
 def ensure_running(home: Path, stack: StackFile, progress: Callable[[str], None]) -> None:
@@ -106,7 +43,7 @@ def ensure_running(home: Path, stack: StackFile, progress: Callable[[str], None]
         # Somebody was faster between our look at the port and the broker's. Look again.
     failure = f"does not answer after {READY_TIMEOUT_S:.0f} s" if processes.is_alive(process) else "died"
     raise OperatorError(
-        f"Kafka {failure}. {processes.tail(home, NAME)}",
+        f"Kafka {failure}. {processes.tail(home, NAME, OUTPUT)}",
         "run `points down` and `points up`; if that does not help, put back a copy of "
         f"{home / NAME}, or start afresh with POINTS_HOME set to a new folder.",
     )
@@ -119,6 +56,14 @@ def find(home: Path) -> psutil.Process | None:
     if process := processes.find_orphan(home, NAME, "java"):
         processes.record(home, NAME, process, None)
     return process
+
+
+def last_words(home: Path) -> str:
+    """Why the broker that ran last ended, as far as it said so; '' if it said nothing."""
+    printed = folder.log_tail(home / "logs" / f"{NAME}{OUTPUT}", lines=200)
+    if not (found := re.search(r"OutOfMemoryError[^\n]*", printed)):
+        return ""
+    return f"{found.group()}; {last_producers.told(last_producers.of(home))}"
 
 
 def new_cluster_id() -> str:
@@ -136,16 +81,16 @@ def java() -> Path:
 
 def _start(home: Path, stack: StackFile, progress: Callable[[str], None]) -> psutil.Process:
     class_path = jars.class_path(home, progress)
-    stack.ports = ports.keep_or_choose(stack.ports, ("kafka", "kafka-controller"))
+    stack.ports = ports.keep_or_choose(stack.ports, PORTS)
     stack_file.write(home, stack)
-    (home / NAME / "log4j2.properties").write_text(LOG4J2_PROPERTIES)
+    (home / NAME / "log4j2.properties").write_text(kafka_config.LOG4J2_PROPERTIES)
     if not _is_formatted(home, stack):
         progress("formatting Kafka's log folder")
         _format(home, stack, class_path)
-    _write_properties(home, stack, "server.properties", "data")
+    kafka_config.write_properties(home / NAME / "server.properties", stack, "data")
     progress("starting Kafka")
-    argv = [str(java()), *JAVA_FLAGS, "-cp", class_path, "kafka.Kafka", "server.properties"]
-    return processes.start(home, NAME, argv, _environment(), stack.ports["kafka"])
+    argv = [str(java()), *kafka_config.JAVA_FLAGS, "-cp", class_path, "kafka.Kafka", "server.properties"]
+    return processes.start(home, NAME, argv, _environment(), stack.ports["kafka"], OUTPUT)
 
 
 def _answers(process: psutil.Process, home: Path, stack: StackFile) -> bool:
@@ -193,10 +138,10 @@ def _format(home: Path, stack: StackFile, class_path: str) -> None:
     """Make the log folder with its first user, `admin`, in one step that a crash cannot halve."""
     working = home / NAME
     shutil.rmtree(working / "data.new", ignore_errors=True)
-    _write_properties(home, stack, "format.properties", "data.new")
+    kafka_config.write_properties(working / "format.properties", stack, "data.new")
     # By an argument file, as other users can read a command line.
     arguments = (
-        *JAVA_FLAGS,
+        *kafka_config.JAVA_FLAGS,
         *("-cp", f'"{class_path}"', "kafka.tools.StorageTool", "format", "-c", "format.properties"),
         *("-t", stack.kafka_cluster_id),
         *("--add-scram", f"SCRAM-SHA-256=[name=admin,password={stack.kafka_passwords['admin']}]"),
@@ -220,18 +165,6 @@ def _format(home: Path, stack: StackFile, class_path: str) -> None:
     (working / "format.args").unlink()
     (working / "format.properties").unlink()
     (working / "data.new").rename(working / "data")
-
-
-def _write_properties(home: Path, stack: StackFile, name: str, log_dir: str) -> None:
-    """Paths in it are relative to the broker's folder: Java reads these files as Latin-1."""
-    text = SERVER_PROPERTIES.format(
-        port=stack.ports["kafka"],
-        controller_port=stack.ports["kafka-controller"],
-        admin_password=stack.kafka_passwords["admin"],
-        controller_password=stack.kafka_controller_password,
-        log_dir=log_dir,
-    )
-    stack_file.write_secret(home / NAME / name, text.encode())
 
 
 def _environment() -> dict[str, str]:

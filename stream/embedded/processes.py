@@ -33,21 +33,22 @@ class ProcessRecord(msgspec.Struct, frozen=True):
 
 
 def start(
-    home: Path, name: str, argv: Sequence[str], env: dict[str, str], port: int | None
+    home: Path, name: str, argv: Sequence[str], env: dict[str, str], port: int | None, output: str = ".log"
 ) -> psutil.Process:
-    """Start `argv` in `home/<name>`, in its own session, logging to `home/logs/<name>.log`, and record it.
+    """Start `argv` in `home/<name>`, or in `home` if there is no such folder, in its own session; record it.
 
+    What it prints goes to `home/logs/<name><output>`; that of the start before has `.1` behind its name.
     An operator's Ctrl-C reaches `points`, not the broker: a stack is only stopped by `points down`.
     """
-    log = log_path(home, name)
-    rotate(log)
-    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+    printed = home / "logs" / f"{name}{output}"
+    rotate(printed)
+    with open(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
         child = subprocess.Popen(
             argv,
-            cwd=home / name,
+            cwd=home / name if (home / name).is_dir() else home,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             umask=0o077,
@@ -56,6 +57,15 @@ def start(
     process = psutil.Process(child.pid)
     record(home, name, process, port)
     return process
+
+
+def ended_by(process: psutil.Process) -> str:
+    """What ended a dead child of ours, as `SIGKILL` or `exit code 3`; '' if it was not ours."""
+    child = _children.get(process.pid)
+    if child is None:
+        return ""
+    code = child.wait(KILL_TIMEOUT_S)  # a moment later: it looks dead before the last of its threads is
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def log_path(home: Path, name: str) -> Path:
@@ -116,13 +126,17 @@ def find(home: Path, name: str) -> psutil.Process | None:
 
 
 def find_orphan(home: Path, name: str, program: str) -> psutil.Process | None:
-    """A `program` of ours in `home/<name>` without a record: `points up` was killed before it wrote one."""
+    """A `program` of ours in `home/<name>` without a record: `points up` was killed before it wrote one.
+
+    It leads a session, as we start each; a dead server's child that still rewrites its file does not.
+    """
     where = str((home / name).resolve())
     for process in psutil.process_iter(["name"]):
         if not process.info["name"].startswith(program):
             continue
-        with contextlib.suppress(psutil.Error):
-            if process.cwd() == where and process.uids().real == os.getuid() and is_alive(process):
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            ours = process.cwd() == where and process.uids().real == os.getuid()
+            if ours and os.getsid(process.pid) == process.pid and is_alive(process):
                 return process
     return None
 
@@ -165,10 +179,16 @@ def forget(home: Path, name: str) -> None:
     _record_path(home, name).unlink(missing_ok=True)
 
 
-def tail(home: Path, name: str) -> str:
-    """Where the log of `name` is, and its last lines."""
+def tail(home: Path, name: str, output: str = ".log") -> str:
+    """Where the log of `name` is, and its last lines; before it what was printed, where that is apart."""
     log = log_path(home, name)
-    return f"Last lines of {log}:\n{folder.log_tail(log)}"
+    printed = home / "logs" / f"{name}{output}"
+    told = f"It printed:\n{folder.log_tail(printed)}\n" if printed != log and _has_text(printed) else ""
+    return f"{told}Last lines of {log}:\n{folder.log_tail(log)}"
+
+
+def _has_text(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _record_path(home: Path, name: str) -> Path:

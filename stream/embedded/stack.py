@@ -10,14 +10,14 @@ import msgspec
 import psutil
 
 from stream import settings as settings_module
-from stream.embedded import folder, kafka, ports, processes, redis, stack_file
+from stream.embedded import folder, kafka, keeper, ports, processes, redis, stack_file
+from stream.embedded.keeper import SERVICES, Kept
 from stream.embedded.stack_file import StackFile, new_secret
 from stream.errors import OperatorError
 from stream.platform.setup import PRINCIPALS, set_up_platform
 from stream.settings import Settings
 
-SERVICES = {kafka.NAME: kafka.find, redis.NAME: redis.find}
-PORTS = ("kafka", "kafka-controller", "query")
+PORTS = (*kafka.PORTS, "query")
 STOP_TIMEOUT_S = 30.0
 
 
@@ -41,12 +41,14 @@ class StackStatus(msgspec.Struct, frozen=True):
     processes: list[ProcessStatus]
     disk_bytes: dict[str, int]
     disk_free_bytes: int
+    kept: dict[str, Kept]  # by service: what the keeper did since the stack was started
 
 
 def up(
     home: Path,
     env: Mapping[str, str] = os.environ,
     progress: Callable[[str], None] = lambda message: None,
+    note: Callable[[str], None] = lambda message: None,
 ) -> Settings:
     """Start what does not run of the stack in `home`, set the platform up, return the settings.
 
@@ -60,8 +62,9 @@ def up(
             settings_module.from_stack(stack, home, env)  # a contradiction is told before anything starts
             kafka.ensure_running(home, stack, progress)
             redis.ensure_running(home, stack, progress)
+            keeper.ensure_running(home)
             settings = settings_module.from_stack(stack, home, env)
-            set_up_platform(settings, progress, stack.ledger_begun)
+            set_up_platform(settings, progress, note, stack.ledger_begun)
             if not stack.ledger_begun:
                 stack.ledger_begun = True
                 stack_file.write(home, stack)
@@ -73,11 +76,15 @@ def up(
 
 
 def down(home: Path, progress: Callable[[str], None] = lambda message: None) -> list[str]:
-    """Stop all processes recorded in `home`, workers before what they need; the names of those that ran."""
+    """Stop all processes recorded in `home`, workers before what they need; the names of those that ran.
+
+    The keeper ends first, even while it waits for a service that does not start.
+    """
     if not (home / "run").is_dir():
         return []
-    stopped = []
+    stopped = [keeper.NAME] if keeper.end(home) else []
     with folder.locked(home / "run" / "stack.lock"):
+        keeper.end(home)  # of an `up` that was under way
         workers = [name for name in processes.names(home) if name not in SERVICES]
         for name in (*workers, *SERVICES):
             if process := _find(home, name):
@@ -95,6 +102,7 @@ def status(home: Path) -> StackStatus:
         processes=process_statuses(home),
         disk_bytes={path.name: _size_bytes(path) for path in sorted(home.iterdir()) if path.is_dir()},
         disk_free_bytes=shutil.disk_usage(home).free,
+        kept=keeper.told(home),
     )
 
 
@@ -147,7 +155,7 @@ def _refuse_data_without_secrets(home: Path) -> None:
 
 
 def _find(home: Path, name: str) -> psutil.Process | None:
-    return SERVICES[name](home) if name in SERVICES else processes.find(home, name)
+    return SERVICES[name].find(home) if name in SERVICES else processes.find(home, name)
 
 
 def _process_status(home: Path, name: str) -> ProcessStatus:

@@ -4,6 +4,7 @@ On 127.0.0.1 and a free port unless POINTS_METRICS_ADDRESS says otherwise; `poin
 for no token: it tells counts, durations and the ids of apps, and never a person, a record or a secret.
 """
 
+import asyncio
 import platform
 import shutil
 import socket
@@ -24,6 +25,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from stream.connections import Connections
 from stream.errors import OperatorError
 
 VARIABLE = "POINTS_METRICS_ADDRESS"
@@ -59,6 +61,8 @@ class MetricsEndpoint:
     def __init__(self, registry: CollectorRegistry, listening: socket.socket) -> None:
         self._registry, self._listening = registry, listening
         self._runner: web.AppRunner | None = None
+        self._connections: Connections | None = None
+        self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Begins to answer."""
@@ -66,16 +70,27 @@ class MetricsEndpoint:
         app.router.add_get("/metrics", self._answer)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.SockSite(self._runner, self._listening).start()
+        self._connections = Connections(self._runner.server)
+        self._connections.start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connections, sock=self._listening)
 
     async def stop(self) -> None:
         """Stops answering."""
+        if self._server:
+            self._server.close()
+            self._connections.stop()
         if self._runner:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept"))
-        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+        transport = request.transport
+        self._connections.take(transport)
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept"))
+            return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+        finally:
+            self._connections.give_back(transport)
 
 
 def add_process_metrics(registry: CollectorRegistry, kind: str, home: Path) -> None:

@@ -12,6 +12,8 @@ HELP = {
     " of a shard that is not ready, at least for how long it has not been.",
     "points_lag_records": "Offsets of an intake topic that are not decided yet.",
     "points_lag_blocks": "Blocks that wait for the stage: publication, or archive.",
+    "points_source_stopped": "1 for a source that a shard does not read on; reason: made_again, missing,"
+    " deleted_unread, damaged, or rows_per_day, which ends with the day.",
     "points_redis_refuses": "1 for a shard that waits because Redis refuses what it is asked; code: the first"
     " word of what it says.",
     "points_held_records": "Records delivered to this worker and not decided yet.",

@@ -38,6 +38,12 @@ class IntakeMetrics(WorkerMetrics):
     def __init__(self, shards: int) -> None:
         super().__init__()
         Gauge("points_shards", "Shards of the platform.", registry=self.registry).set(shards)
+        self._surplus = Gauge(
+            "points_surplus_partitions",
+            "Partitions of a source topic that are no shard's: what is sent there is not read.",
+            ["app"],
+            registry=self.registry,
+        )
         self.watches: dict[int, ShardWatch] = {}
         self.registry.register(IntakeState(self.watches))
         self._make_counters()
@@ -146,6 +152,10 @@ class IntakeMetrics(WorkerMetrics):
     def source_stopped(self, tp: TP, reason: str) -> None:
         """A source of the shard is not read."""
         self.watches[tp.partition].stopped[tp.topic] = reason
+
+    def surplus(self, topic: str, partitions: int) -> None:
+        """So many partitions of a topic are no shard's."""
+        self._surplus.labels(label_of(topic)).set(partitions)
 
     def delivered(self, fetch: Fetch) -> None:
         """The shard's buffer took a fetch."""

@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas.block import Block
-from schemas.topics import app_of
+from schemas.topics import app_of, outcomes_app_of
 from stream.cycle import Shard, today
 from stream.metrics.backlog import Backlog
 from stream.metrics.gauges import Gauges
@@ -51,6 +51,8 @@ class IntakeState(Collector):
             gauges.add("points_shard_recovering_seconds", recovering_ms / 1000, stage="intake", shard=number)
             for topic, reason in watch.stopped.items():
                 gauges.add("points_source_stopped", 1, app=label_of(topic), shard=number, reason=reason)
+            for topic in shard.lags if shard else ():
+                gauges.add("points_outcomes_missing", 1, app=outcomes_app_of(topic), shard=number)
             for topic in shard.buffer.used_up(today()) if shard else ():
                 gauges.add(
                     "points_source_stopped", 1, app=label_of(topic), shard=number, reason="rows_per_day"

@@ -103,11 +103,12 @@ class WatchedPublisher:
     async def start(self) -> None:
         await self._publisher.start()
 
-    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
         began_s = time.perf_counter()
         with _asking(self._metrics, "kafka", shard):
-            await self._publisher.publish(shard, messages)
+            missing = await self._publisher.publish(shard, messages)
         self._metrics.published(shard, time.perf_counter() - began_s)
+        return missing
 
     async def close(self) -> None:
         await self._publisher.close()

@@ -115,29 +115,53 @@ def apps_with_topics(admin: AdminClient) -> list[str]:
     return sorted(filter(None, map(topics.app_of, names)))
 
 
-def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> list[str]:
-    """How the broker's topics differ from what they must be, one sentence each; empty if they do not."""
+class Difference(NamedTuple):
+    """How one topic differs from what it must be; what is surplus stops nobody."""
+
+    topic: str
+    text: str
+    surplus: bool = False
+
+
+def topic_differences(admin: AdminClient, specs: Iterable[topics.TopicSpec]) -> list[Difference]:
+    """How the broker's topics differ from what they must be; empty if they do not."""
     wanted = {spec.name: spec for spec in specs}
     existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-    found = [f"{name} is missing" for name in wanted if name not in existing]
+    found = [Difference(name, f"{name} is missing") for name in wanted if name not in existing]
     present = {name: spec for name, spec in wanted.items() if name in existing}
     for name, spec in present.items():
-        if len(existing[name].partitions) != spec.partitions:
-            found.append(f"{name} has {len(existing[name].partitions)} partitions, not {spec.partitions}")
+        if (partitions := len(existing[name].partitions)) != spec.partitions:
+            found.append(_other_partitions(name, partitions, spec.partitions))
     for name, entries in _topic_configs(admin, present).items():
         found += [
-            f"{name} has {key}={entries[key]}, not {value}"
+            Difference(name, f"{name} has {key}={entries[key]}, not {value}")
             for key, value in present[name].config.items()
             if entries.get(key) != value
         ]
     return found
 
 
+def _other_partitions(name: str, found: int, wanted: int) -> Difference:
+    text = f"{name} has {found} partitions, not {wanted}"
+    if found < wanted:
+        return Difference(name, text)
+    numbers = str(wanted) if found == wanted + 1 else f"{wanted} to {found - 1}"
+    text += f": what lies in {numbers} is not read and gets no outcome"
+    if topics.app_of(name):
+        text += ", and a client that counts them sends most persons' records to a wrong partition (misrouted)"
+    return Difference(name, text, surplus=True)
+
+
+def _is_wrong(spec: topics.TopicSpec, partitions: int) -> bool:
+    """A partition too many stops nobody, but one of the ledger's: these are another platform's settings."""
+    return partitions < spec.partitions or (spec.name == topics.LEDGER and partitions > spec.partitions)
+
+
 def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
-    """Makes and corrects topics. Raises OperatorError if one has another number of partitions."""
+    """Makes and corrects topics. Raises OperatorError if one has too few partitions."""
     existing = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     for spec in specs:
-        if spec.name in existing and len(existing[spec.name].partitions) != spec.partitions:
+        if spec.name in existing and _is_wrong(spec, len(existing[spec.name].partitions)):
             raise OperatorError(
                 f"Topic {spec.name} has {len(existing[spec.name].partitions)} partitions, "
                 f"not {spec.partitions}, and their number is fixed for life.",

@@ -66,12 +66,18 @@ async def set_quota(client: dict, user: str, quota: Quota) -> None:
 
     Raises aiokafka's KafkaError if the broker cannot be reached, PermissionError if it refuses.
     """
-    ops = [(_KEYS[name], float(value), False) for name, value in quota._asdict().items()]
-    async with _admin(client) as admin:
-        answer = await admin._send_request(_AlterClientQuotasRequest([([("user", user)], ops)]))
-    for code, message, _ in answer.entries:
-        if code:
-            raise PermissionError(f"error {code}: {message}")
+    values = {_KEYS[name]: value for name, value in quota._asdict().items()}
+    await _set(client, [("user", user)], values)
+
+
+async def set_request_percent(client: dict, user: str, percent: int) -> None:
+    """Sets how much of a thread a user may take, and leaves the rest of its quota. Raises as `set_quota`."""
+    await _set(client, [("user", user)], {_KEYS["request_percent"]: percent})
+
+
+async def set_connection_rate(client: dict, address: str | None, connections_s: int) -> None:
+    """Sets how many connections an address may open; None: any that has no number of its own."""
+    await _set(client, [("ip", address)], {"connection_creation_rate": connections_s})
 
 
 async def quotas(client: dict, users: list[str]) -> dict[str, dict[str, float]]:
@@ -86,6 +92,15 @@ async def quotas(client: dict, users: list[str]) -> dict[str, dict[str, float]]:
             for _, values in answer.entries:
                 found[user] = dict(values)
     return found
+
+
+async def _set(client: dict, entity: list[tuple[str, str | None]], values: dict[str, float]) -> None:
+    ops = [(key, float(value), False) for key, value in values.items()]
+    async with _admin(client) as admin:
+        answer = await admin._send_request(_AlterClientQuotasRequest([(entity, ops)]))
+    for code, message, _ in answer.entries:
+        if code:
+            raise PermissionError(f"error {code}: {message}")
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -22,7 +21,7 @@ from stream.errors import OperatorError
 from stream.platform import kafka_admin, kafka_quota
 from stream.platform.commands import say
 from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, REQUEST_TIMEOUT_S, TOPIC, WRITE, Grant
-from stream.platform.kafka_quota import PRODUCE_QUOTA, Quota
+from stream.platform.kafka_quota import Quota
 from stream.projection import open_projection
 from stream.settings import Settings
 
@@ -34,18 +33,6 @@ IN_FORCE_TIMEOUT_S = 60.0
 IN_FORCE_POLL_S = 0.2
 
 Registry = dict[str, dict[int, App]]
-
-
-class Entry(NamedTuple):
-    """One app as an operator is shown it; `produce_bytes_s` is 0 where no quota is set."""
-
-    app: str
-    active: bool
-    operator: str
-    methodologies: list[str]
-    scenes: list[str]
-    shards_in_force: int
-    produce_bytes_s: int
 
 
 def quota_of(produce_kib_s: int) -> Quota:
@@ -103,7 +90,7 @@ def rotate(settings: Settings, app: str) -> Settings:
 
 def set_quota(settings: Settings, app: str, quota: Quota) -> None:
     """What the app may do on each broker from now on. Raises OperatorError."""
-    with _quota_errors(settings):
+    with quota_errors(settings):
         asyncio.run(kafka_quota.set_quota(settings.kafka_client("admin"), app_principal(app), quota))
 
 
@@ -145,7 +132,7 @@ def wait_in_force(settings: Settings, app: App) -> list[int]:
     """
     deadline_s = time.monotonic() + IN_FORCE_TIMEOUT_S
     while (behind := shards_without(settings, app)) and time.monotonic() < deadline_s:
-        if not _intake_runs(settings):
+        if not intake_runs(settings):
             break
         time.sleep(IN_FORCE_POLL_S)
     return behind
@@ -159,25 +146,6 @@ def known_app(settings: Settings, app: str, **changes: object) -> App:
     return msgspec.structs.replace(known[min(known)], **changes)
 
 
-def registered_apps(settings: Settings) -> list[Entry]:
-    """All registered apps, in the order of their ids."""
-    found = sorted(registry(settings).items())
-    users = [app_principal(app) for app, _ in found]
-    with _quota_errors(settings):
-        known = asyncio.run(kafka_quota.quotas(settings.kafka_client("admin"), users))
-    entries = []
-    for (app, shards), user in zip(found, users, strict=True):
-        first = shards[min(shards)]
-        alike = sum(registered == first for registered in shards.values())
-        produce_bytes_s = int(known.get(user, {}).get(PRODUCE_QUOTA, 0))
-        entries.append(
-            Entry(
-                app, first.active, first.operator, first.methodologies, first.scenes, alike, produce_bytes_s
-            )
-        )
-    return entries
-
-
 async def _registry(settings: Settings) -> Registry:
     found: Registry = {}
     async with open_projection(settings) as store:
@@ -188,7 +156,7 @@ async def _registry(settings: Settings) -> Registry:
     return found
 
 
-def _intake_runs(settings: Settings) -> bool:
+def intake_runs(settings: Settings) -> bool:
     with kafka_admin.told_to_operator(settings):
         admin = kafka_admin.admin_client(settings)  # a client that is let go takes its answers with it
         [answer] = admin.describe_consumer_groups(["intake"], request_timeout=REQUEST_TIMEOUT_S).values()
@@ -199,7 +167,8 @@ def _intake_runs(settings: Settings) -> bool:
 
 
 @contextmanager
-def _quota_errors(settings: Settings) -> Iterator[None]:
+def quota_errors(settings: Settings) -> Iterator[None]:
+    """What the broker refuses becomes an OperatorError."""
     try:
         yield
     except (KafkaError, PermissionError, OSError) as error:

@@ -1,7 +1,7 @@
 """What a platform needs on its Kafka before an app can be registered: topics, users, rights, first blocks."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 
 from schemas import topics
 from schemas.block import BlockError, NewerFormat
@@ -9,9 +9,10 @@ from sinks.kafka_ledger import KafkaLedger
 from sinks.kafka_topics import KafkaTopics
 from sinks.ports import Doubt, LedgerGap
 from stream.errors import OperatorError
-from stream.platform import kafka_admin
+from stream.platform import kafka_admin, kafka_quota
 from stream.platform.genesis import write_genesis
 from stream.platform.kafka_admin import GROUP, LITERAL, PREFIXED, READ, TOPIC, WRITE, Grant
+from stream.platform.onboarding import quota_errors, registry
 from stream.projection import open_projection
 from stream.settings import Settings
 
@@ -30,14 +31,22 @@ GRANTS = (
     Grant("archive", TOPIC, topics.CLOCK, LITERAL, WRITE),
     Grant("archive", GROUP, "archive", PREFIXED, READ),
 )
+# By address, None for all others. A limit of the listener would make all wait for whoever connects too often.
+CONNECTIONS_S_MAX = {None: 20, "127.0.0.1": 500}
 
 
-def set_up_platform(settings: Settings, progress: Callable[[str], None], begun: bool = False) -> None:
+def set_up_platform(
+    settings: Settings,
+    progress: Callable[[str], None],
+    note: Callable[[str], None] = lambda _: None,
+    begun: bool = False,
+) -> None:
     """Make users, rights, topics and first blocks as they must be; what is right already stays.
 
-    `begun`: somebody remembers that all first blocks were written, so that an empty ledger is a loss. Returns
-    once the broker lets the last worker log in and see its topics: then all the others can, too. Raises
-    OperatorError if the broker refuses, if a topic has another number of partitions, or for such a loss.
+    `note` is told what an operator should know of: topics of registered apps that were missing. `begun`:
+    somebody remembers that all first blocks were written, so that an empty ledger is a loss. Returns once the
+    broker lets the last worker log in and see its topics: then all the others can, too. Raises OperatorError
+    if the broker refuses, if a topic has too few partitions, or for such a loss.
     """
     progress("setting up topics, users and rights")
     kafka_admin.topics_seen_by(settings, "admin")  # or it says why not
@@ -46,10 +55,41 @@ def set_up_platform(settings: Settings, progress: Callable[[str], None], begun: 
         passwords = {user: settings.password(user) for user in WORKERS}
         kafka_admin.set_passwords(admin, settings.kafka_sasl_mechanism, passwords)
         kafka_admin.grant(admin, GRANTS)
-        apps = kafka_admin.apps_with_topics(admin)
+        with_topics = kafka_admin.apps_with_topics(admin)
+        apps = sorted({*with_topics, *_registered(settings, note)})
+        existing = admin.list_topics(timeout=kafka_admin.REQUEST_TIMEOUT_S).topics
         kafka_admin.make_topics(admin, topics.topic_specs(settings.shards, apps))
+    for app in apps:
+        _tell_made_again(app, existing, note)
     kafka_admin.wait_visible(settings, WORKERS[-1], {topics.LEDGER, topics.CLOCK})
     asyncio.run(_write_genesis(settings, begun))
+    if settings.embedded:
+        with quota_errors(settings):
+            asyncio.run(_limit_connection_rates(settings))
+
+
+async def _limit_connection_rates(settings: Settings) -> None:
+    for address, connections_s in CONNECTIONS_S_MAX.items():
+        await kafka_quota.set_connection_rate(settings.kafka_client("admin"), address, connections_s)
+
+
+def _registered(settings: Settings, note: Callable[[str], None]) -> Iterable[str]:
+    try:
+        return registry(settings)
+    except OperatorError as error:
+        note(f"whether topics of registered apps are missing was not looked at: {error.message}")
+        return ()
+
+
+def _tell_made_again(app: str, existing: Container[str], note: Callable[[str], None]) -> None:
+    intake, outcomes = topics.intake_topic(app), topics.outcomes_topic(app)
+    if intake not in existing:
+        note(
+            f"{intake} was missing and is made again, empty; what it held and was not decided is lost. "
+            f"No worker reads it before `points topics adopt {intake}`; the other apps go on."
+        )
+    if outcomes not in existing:
+        note(f"{outcomes} was missing and is made again; older outcomes are in the archive only.")
 
 
 async def _write_genesis(settings: Settings, begun: bool) -> None:

@@ -1,7 +1,6 @@
 """A request to the query endpoint, as ClickHouse's HTTP interface is spoken to, read into a `Question`."""
 
 import base64
-import hmac
 import re
 import uuid
 from typing import NamedTuple
@@ -37,6 +36,7 @@ class QueryRequest(NamedTuple):
 
     question: Question
     compressed: bool
+    in_blocks: bool  # in ClickHouse's own compression (native_compression.py)
     progress: bool
 
 
@@ -48,51 +48,52 @@ def query_id_of(request: web.Request) -> str:
     return query_id
 
 
-async def read_request(request: web.Request) -> QueryRequest:
-    """The query of a GET, HEAD or POST; its text may be empty. Raises `QueryRefused`."""
+async def read_request(request: web.Request, sees: str) -> QueryRequest:
+    """The query of a GET, HEAD or POST by somebody who `sees` that much (nameable.py); its text may be empty.
+    Raises `QueryRefused`."""
     given = dict(request.query)
-    for name in ("compress", "decompress"):
-        if _switched_on(given, name):
-            message = f"{name}=1 is not spoken here: use Accept-Encoding and Content-Encoding"
-            raise QueryRefused.of(_NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
+    if _switched_on(given, "decompress"):
+        message = "decompress=1 is not spoken here: use Content-Encoding"
+        raise QueryRefused.of(_NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
     form, body = await _body(request)
     given |= form
     question = Question(
         _sql(given.get("query", "").encode(), body),
+        sees,
         given.get("default_format") or request.headers.get("X-ClickHouse-Format") or DEFAULT_FORMAT,
         {name.removeprefix("param_"): given[name] for name in given if name.startswith("param_")},
         {name: given[name] for name in given if not _is_no_setting(name)},
         given.get("database") or request.headers.get("X-ClickHouse-Database", ""),
         _number(given, "client_protocol_version"),
     )
-    compressed = "enable_http_compression" not in given or _switched_on(given, "enable_http_compression")
+    in_blocks = _switched_on(given, "compress")
+    asked_for = {"enable_http_compression": "0" if in_blocks else "1", **given}
+    compressed = _switched_on(asked_for, "enable_http_compression")
     progress = _switched_on(given, "send_progress_in_http_headers")
-    return QueryRequest(question, compressed, progress)
+    return QueryRequest(question, compressed, in_blocks, progress)
 
 
-def check_password(request: web.Request, password: bytes) -> None:
-    """Raises `QueryRefused` unless the password comes in one of the ways of ClickHouse's clients."""
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    given = [request.headers.get("X-ClickHouse-Key"), request.query.get("password")]
-    if scheme.lower() == "bearer":
-        given.append(credentials)
-    elif scheme.lower() == "basic":
-        given.append(_basic_password(credentials))
-    if not any(given):
-        raise QueryRefused.of(194, "REQUIRED_PASSWORD", "Password required")
-    if not any(hmac.compare_digest(_bytes(one), password) for one in given if one):
-        raise QueryRefused.of(516, "AUTHENTICATION_FAILED", "Authentication failed: password is incorrect")
+def credentials_of(request: web.Request) -> tuple[str, str]:
+    """Name and password, in each way of ClickHouse's clients. Raises `QueryRefused` without a password."""
+    headers, url = request.headers, request.query
+    scheme, _, basic = headers.get("Authorization", "").partition(" ")
+    given = [
+        (headers.get("X-ClickHouse-User", ""), headers.get("X-ClickHouse-Key", "")),
+        _basic(basic) if scheme.lower() == "basic" else ("", ""),
+        (url.get("user", ""), url.get("password", "")),
+    ]
+    for name, password in given:
+        if password:
+            return name, password
+    raise QueryRefused.of(194, "REQUIRED_PASSWORD", "Password required")
 
 
-def _basic_password(credentials: str) -> str:
+def _basic(credentials: str) -> tuple[str, str]:
     try:
-        return base64.b64decode(credentials).decode().partition(":")[2]
+        name, _, password = base64.b64decode(credentials).decode().partition(":")
     except ValueError:
-        return "not readable"
-
-
-def _bytes(header: str) -> bytes:
-    return header.encode("utf-8", "surrogateescape")
+        return "", "not readable"
+    return name, password
 
 
 def _sql(*parts: bytes) -> str:
@@ -145,8 +146,10 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     try:
         return bytes(whole[: _DECOMPRESS[encoding].decompress_into(body, whole)])
     except cramjam.DecompressionError as error:
-        message = f"The body is not {encoding}, or holds more than {QUERY_BYTES_MAX} bytes"
-        raise QueryRefused.of(_BAD_ARGUMENTS, "BAD_ARGUMENTS", message) from error
+        if "failed to write whole buffer" in str(error):
+            message = f"The query is longer than {QUERY_BYTES_MAX} bytes once it is decompressed"
+            raise QueryRefused.of(_TOO_LARGE, "QUERY_IS_TOO_LARGE", message) from error
+        raise QueryRefused.of(_BAD_ARGUMENTS, "BAD_ARGUMENTS", f"The body is not {encoding}") from error
 
 
 def _field(name: str, value: object) -> str:

@@ -10,8 +10,10 @@ from aiohttp import web
 
 from sinks.clickhouse.errors import QueryRefused
 from sinks.clickhouse.read_only import Answer
+from stream.query.native_compression import in_blocks
+from stream.query.request import QueryRequest
 
-# As in ClickHouse, which takes 500 for the rest; but for 202, where 429 makes its clients try again.
+# As in ClickHouse, which takes 500 for the rest; but for 201 and 202: 429 tells clients to come later.
 _STATUS = {
     **dict.fromkeys(
         (6, 8, 15, 25, 26, 27, 36, 38, 41, 44, 53, 62, 72, 117, 167, 168, 321, 376, 427, 441), 400
@@ -19,7 +21,10 @@ _STATUS = {
     **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 81, 115), 404),
     48: 501,  # NOT_IMPLEMENTED
     159: 408,  # TIMEOUT_EXCEEDED
+    209: 408,  # SOCKET_TIMEOUT
+    210: 503,  # NETWORK_ERROR: the engine is being started
     194: 401,  # REQUIRED_PASSWORD
+    201: 429,  # QUOTA_EXCEEDED
     202: 429,  # TOO_MANY_SIMULTANEOUS_QUERIES
     223: 413,  # QUERY_IS_TOO_LARGE
     497: 403,  # ACCESS_DENIED
@@ -34,7 +39,7 @@ _COMPRESS: dict[str, Callable[[bytes], object]] = {  # the cheapest first
 SERVER = {"X-ClickHouse-Server-Display-Name": socket.gethostname()}
 
 
-def answered(answer: Answer, query_id: str, encoding: str, progress: bool) -> web.Response:
+def answered(answer: Answer, query_id: str, encoding: str, asked: QueryRequest) -> web.Response:
     """What a client gets. `encoding` is one of `encoding_of`. Takes up to a second for 64 MiB."""
     headers = {
         **SERVER,
@@ -46,9 +51,9 @@ def answered(answer: Answer, query_id: str, encoding: str, progress: bool) -> we
             answer, result_rows=answer.result_rows, result_bytes=len(answer.body)
         ),
     }
-    if progress:
+    if asked.progress:
         headers["X-ClickHouse-Progress"] = _counters(answer)
-    body = answer.body
+    body = in_blocks(answer.body) if asked.in_blocks else answer.body
     if encoding:
         headers["Content-Encoding"] = encoding
         body = bytes(_COMPRESS[encoding](body))

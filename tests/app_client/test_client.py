@@ -7,8 +7,12 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from schemas.command import AdoptCommand, encode_command
+from schemas.topics import COMMANDS, app_topic_specs
 from sinks.app_client import Answer, AppClient, AsyncAppClient, Standing, standing
+from sinks.kafka_topics import topic_ids
 from stream.platform import onboarding
+from stream.platform.kafka_admin import admin_client, make_topics
 from tests.app_client.an_app import behaviour
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
@@ -20,7 +24,7 @@ WAIT_S = 60
 def login(platform) -> dict:
     settings = platform.settings
     return {
-        "bootstrap": settings.kafka_bootstrap,
+        "bootstrap": settings.kafka_apps_bootstrap,
         "password": settings.password("app-metro"),
         "mechanism": settings.kafka_sasl_mechanism,
         "security": settings.kafka_security,
@@ -98,6 +102,42 @@ def set_active(platform, active: bool) -> None:
     wanted = onboarding.known_app(platform.settings, "metro", active=active)
     onboarding.register(platform.settings, wanted)
     assert onboarding.wait_in_force(platform.settings, wanted) == []
+
+
+def test_a_topic_made_again_costs_no_record_and_no_answer(platform, login, outbox_path, monkeypatch) -> None:
+    """Its offsets begin anew, and some of what was acknowledged in the one before was never read."""
+    monkeypatch.setattr(standing, "RETRY_FIRST_MS", 200)
+    with AppClient("metro", outbox_path, **login) as client:
+        ids = [client.report(**behaviour(number, NOW, "again")) for number in range(20)]
+        assert all(client.outcome(report_id, WAIT_S) for report_id in ids)
+        platform.end_workers()
+        ids += [client.report(**behaviour(number, NOW, "again")) for number in range(20, 40)]
+        assert client.flush(WAIT_S)
+        make_again(platform, "intake.metro")
+        ids += [client.report(**behaviour(number, NOW, "again")) for number in range(40, 60)]
+        assert client.flush(WAIT_S)
+        worker = platform.worker()
+        adopt(platform, "intake.metro")
+        answers = [client.outcome(report_id, WAIT_S) for report_id in ids]
+        assert [answer and answer.verdict for answer in answers] == ["credited"] * 60, client.pending()
+        assert worker.poll() is None
+
+
+def make_again(platform, topic: str) -> None:
+    admin = admin_client(platform.settings)
+    admin.delete_topics([topic])[topic].result(30)
+    platform.wait_for(lambda: topic not in admin.list_topics(timeout=10).topics)
+    [spec] = [s for s in app_topic_specs(platform.settings.shards, "metro") if s.name == topic]
+    make_topics(admin, [spec])
+
+
+def adopt(platform, topic: str) -> None:
+    topic_id = topic_ids(admin_client(platform.settings), [topic])[topic]
+    producer = platform.producer("admin")
+    for shard in range(platform.settings.shards):
+        command = AdoptCommand(topic=topic, topic_id=topic_id, first=0)
+        producer.produce(COMMANDS, encode_command(command), partition=shard)
+    assert producer.flush(WAIT_S) == 0
 
 
 def test_a_wrong_password_is_told_and_loses_nothing(login, outbox_path) -> None:

@@ -27,7 +27,7 @@ class App:
     def __init__(self, platform, outbox_path: Path) -> None:
         self._outbox_path = outbox_path
         self._environment = os.environ | {
-            "KAFKA_BOOTSTRAP": platform.settings.kafka_bootstrap,
+            "KAFKA_BOOTSTRAP": platform.settings.kafka_apps_bootstrap,
             "KAFKA_PASSWORD": platform.settings.password("app-metro"),
             "AT_S": str(time.time() - 60),
             "KIND": f"trip-{time.monotonic_ns()}",

@@ -12,6 +12,8 @@ from schemas.ledger_record import headers_of
 from schemas.report import shanghai_day
 from schemas.verdicts import Verdict
 from sinks.clickhouse.archive import ClickHouseArchive
+from stream import archive as archive_module
+from stream import archive_run
 
 START_MS = 1_725_667_200_000  # 2024-09-07 00:00 UTC
 _shards = itertools.count(1)
@@ -79,6 +81,21 @@ def chains() -> Chains:
 def shard() -> int:
     """A shard that no other test uses."""
     return next(_shards)
+
+
+@pytest.fixture
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a few rows, written at once."""
+    monkeypatch.setattr(archive_run, "ARCHIVE_RUN_ROWS_MIN", 20)
+    monkeypatch.setattr(archive_module, "IDLE_S", 0.02)
+    monkeypatch.setattr(archive_module, "RETRY_DELAYS_S", (0.001,))
+
+
+@pytest.fixture
+def ledger(chains: Chains, shard: int) -> list:
+    """19 blocks of a shard as Kafka delivers them."""
+    shapes = [(7, 900), (9, 0), (8, 100), (3, 4_500), (25, 10), (5, 30 * 86_400_000), (6, 0), (30, 1), (2, 0)]
+    return chains.records(chains.chain(shard, shapes * 2))
 
 
 @pytest.fixture(scope="session")

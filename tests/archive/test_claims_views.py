@@ -162,15 +162,16 @@ def conflicts(sql, where):
     return sql(f"SELECT {columns} FROM conflicting_ids WHERE {where} ORDER BY shard, seq, row")
 
 
-def test_an_id_with_another_content_is_named_with_what_differs_and_a_true_resend_is_not(ledger, sql, shard):
-    again = {
-        "uid": BELA, "methodology": "SZ-BUS-BEV", "at": "2024-09-07T08:00:01", "unit": "steps",
-        "activity": 4_001, "source_txn": "U", "region": "440301", "inputs": '{"scene_id":"metro-gate"}',
-    }  # fmt: skip
+def test_an_id_of_another_person_is_named_and_a_repetition_is_not(ledger, sql, shard):
+    """Of a duplicate only id and person are kept: that nothing else stands there is no other content."""
     report_id = f"20240907-{shard}"
+    nothing = {
+        "methodology": "", "at": "1970-01-01T08:00:00", "unit": "", "activity": 0, "source_txn": "",
+        "region": "",
+    }  # fmt: skip
 
     def repeated(source=METRO, **said):
-        return told(source, Verdict.DUPLICATE, report_id=report_id, **said)
+        return told(source, Verdict.DUPLICATE, report_id=report_id, **nothing | said)
 
     ledger(
         shard,
@@ -179,18 +180,33 @@ def test_an_id_with_another_content_is_named_with_what_differs_and_a_true_resend
             told(BUS, Verdict.ACTIVITY_INVALID, report_id=report_id),
             repeated(),
         ],
-        [repeated(), *(repeated(**{name: value}) for name, value in again.items()), repeated(**again)],
-        [repeated(BUS, activity=4_002)],
+        [repeated(), repeated(uid=BELA), repeated()],
+        [repeated(BUS), repeated(BUS, uid=BELA)],
     )
-    names = ["occurred_at" if name == "at" else name for name in again]
     metro, bus = (shard, 1, 0, "credited"), (shard, 1, 1, "activity_invalid")
     assert conflicts(sql, f"shard = {shard}") == [
-        *(
-            ("metro", report_id, [name], shard, 2, row, "duplicate", *metro)
-            for row, name in enumerate(names, 1)
-        ),
-        ("metro", report_id, names, shard, 2, 9, "duplicate", *metro),
-        ("bus", report_id, ["activity"], shard, 3, 0, "duplicate", *bus),
+        ("metro", report_id, ["uid"], shard, 2, 1, "duplicate", *metro),
+        ("bus", report_id, ["uid"], shard, 3, 1, "duplicate", *bus),
+    ]
+
+
+def test_an_id_with_another_content_in_another_shard_is_named_with_what_differs(ledger, sql, new_shard):
+    """There it was judged, so that every column is kept."""
+    again = {
+        "uid": BELA, "methodology": "SZ-BUS-BEV", "at": "2024-09-07T08:00:01", "unit": "steps",
+        "activity": 4_001, "source_txn": "U", "region": "440301", "inputs": '{"scene_id":"metro-gate"}',
+    }  # fmt: skip
+    names = ["occurred_at" if name == "at" else name for name in again]
+    here = new_shard()
+    ledger(here, [told(METRO, report_id=f"20240907-{here}-{n}") for n in range(len(again) + 2)])
+    there = new_shard()
+    changed = [{}, *({name: value} for name, value in again.items()), again]
+    reports = [told(METRO, report_id=f"20240907-{here}-{n}", **said) for n, said in enumerate(changed)]
+    ledger(there, [told(METRO, uid=CARL, report_id="20240907-later")], reports)
+    first = "credited"
+    assert conflicts(sql, f"shard = {there}") == [
+        ("metro", f"20240907-{here}-{n}", differs, there, 2, n, "credited", here, 1, n, first)
+        for n, differs in enumerate([[name] for name in names] + [names], 1)
     ]
 
 

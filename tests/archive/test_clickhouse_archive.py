@@ -5,11 +5,13 @@ import datetime as dt
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from schemas.block import COLUMNS, SCHEMA
+from schemas.block import COLUMNS, RELEASE, SCHEMA
+from schemas.kinds import Kind
+from schemas.limits import OFFSET_MAX
 from sinks.clickhouse.archive import ClickHouseArchive
 from sinks.clickhouse.client import open_client
 from sinks.clickhouse.errors import RETRIABLE, ArchiveDamaged, ArchiveUnavailable, is_retriable
-from sinks.clickhouse.rows import rows_of
+from sinks.clickhouse.rows import insert_of, rows_of
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 
 
@@ -25,11 +27,22 @@ def counts(sql, shard: int) -> tuple[int, int]:
 
 def test_a_row_carries_everything_that_the_block_says(chdb, sql, chains, shard):
     blocks = chains.chain(shard, [(2, 5)])
-    blocks.append(chains.block_after(blocks[1], 1, 7, verdict=[2], raw=[b"\xff\x00'"], detail=["uid: 缺少"]))
-    chdb.append(run_of(blocks, 0, 2), NOTHING)
+    refused = {
+        "kind": [0],
+        "verdict": [2],
+        "bytes_size": [70_000],
+        "bytes_hash": ["9f" * 16],
+        "detail": ["uid: 缺少"],
+    }
+    blocks.append(chains.block_after(blocks[1], 1, 7, **refused))
+    lots = [{"expiry_day": 20_000, "points_milli": -5}, {"expiry_day": 20_001, "points_milli": -6}]
+    said = {"kind": [int(Kind.ADOPT)], "by": ["li"], "approved_by": ["wang"], "reason": ["磁盘坏了"]}
+    said |= {"lots": [lots], "last_offset": [OFFSET_MAX], "tells_balance": [1], "certifiable": [1]}
+    blocks.append(chains.block_after(blocks[2], 1, 7, **said))
+    chdb.append(run_of(blocks, 0, 3), NOTHING)
     query = "SELECT * FROM entries WHERE shard = {shard:UInt16} ORDER BY seq, row"
-    answer = chdb._call(lambda client: client.query(query, {"shard": shard}, column_formats={"raw": "bytes"}))
-    genesis, first, second, refused = (
+    answer = chdb._call(lambda client: client.query(query, {"shard": shard}))
+    genesis, first, second, refused, command = (
         dict(zip(answer.column_names, r, strict=True)) for r in answer.result_rows
     )
     renamed = {
@@ -52,8 +65,18 @@ def test_a_row_carries_everything_that_the_block_says(chdb, sql, chains, shard):
     assert second["points_milli"] == 1001
     assert second["expires_on"] == dt.date(2024, 9, 7) + dt.timedelta(days=701)
     assert second["occurred_at"].isoformat() == "2024-09-07T07:59:00.005000+08:00"
-    assert second["time"].replace(tzinfo=None) == dt.datetime(2024, 9, 7, 0, 0, 0, 5000)
-    assert (refused["verdict"], refused["raw"], refused["detail"]) == ("malformed", b"\xff\x00'", "uid: 缺少")
+    assert second["time"].replace(tzinfo=None) == dt.datetime(2024, 9, 7, 8, 0, 0, 5000)
+    assert (second["kind"], second["topic_id"], second["release"]) == ("report", "m", RELEASE)
+    assert (second["last_offset"], second["lots"], second["certifiable"]) == (1001, [], 0)
+    assert (refused["kind"], refused["verdict"], refused["detail"]) == ("", "malformed", "uid: 缺少")
+    assert (refused["bytes_size"], refused["bytes_hash"]) == (70_000, "9f" * 16)
+    assert (command["by"], command["approved_by"], command["reason"]) == ("li", "wang", "磁盘坏了")
+    assert (command["kind"], command["last_offset"]) == ("adopt", OFFSET_MAX)
+    assert (command["tells_balance"], command["certifiable"]) == (1, 1)
+    day = dt.date(1970, 1, 1) + dt.timedelta(days=20_000)
+    assert [tuple(lot.values() if isinstance(lot, dict) else lot) for lot in command["lots"]] == [
+        (day, -5), (day + dt.timedelta(days=1), -6),
+    ]  # fmt: skip
 
 
 def test_rows_are_built_from_slices_as_well(chains):
@@ -83,7 +106,7 @@ def test_one_run_is_one_part_in_the_partition_of_its_month(chdb, sql, chains, sh
 def test_a_run_over_two_months_is_refused_as_a_whole(chdb, sql, chains, shard):
     blocks = chains.chain(shard, [(2, 30 * 86_400_000)])
     with pytest.raises(DatabaseError, match=r"TOO_MANY_PARTS|Too many partitions"):
-        ClickHouseArchive._append(chdb, chdb._client, run_of(blocks, 0, 1), NOTHING)
+        ClickHouseArchive._append(chdb, chdb._client, insert_of(run_of(blocks, 0, 1)), NOTHING)
     assert counts(sql, shard) == (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of inserts, on a real chDB folder."""
+"""kill -9 of the worker in the middle of inserts, on a real chDB folder; its engine goes with it."""
 
 import pickle
 import subprocess

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,6 +12,7 @@ from sinks.clickhouse.read_only import ReadOnlyArchive
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
 from stream.commands import query as command
 from stream.errors import OperatorError
+from stream.query import endpoint as query_endpoint
 from tests.archive.query.serving import TOKEN, serving
 
 
@@ -32,6 +34,7 @@ def archive(chdb, chdb_dsn, chains, shard, monkeypatch) -> Iterator[str]:
     """The condition of three rows: genesis and two credited."""
     blocks = chains.chain(shard, [(2, 0)])
     chdb.append(Run(shard, tuple(LedgerBlock(b, b.meta.seq) for b in blocks)), NOTHING)
+    monkeypatch.setattr(query_endpoint, "log", Mock())  # it would be printed among the command's output
     with serving(ReadOnlyArchive(chdb_folder(chdb_dsn))) as endpoint:
         monkeypatch.setattr(command, "load", lambda: Stack(endpoint.url))
         yield f"shard = {shard}"
@@ -45,7 +48,7 @@ def test_rows_are_shown_as_a_table_as_json_and_as_they_come(archive):
     assert [cell.strip() for cell in lines[5].strip("│").split("│")] == ["1", "1", "credited", "碳积分"]
     assert lines[-1] == "3 rows"
     rows = json.loads(run(sql, "--json").output)
-    assert rows[2] == {"seq": 1, "row": 1, "verdict": "credited", "x": "碳积分"}
+    assert rows[2] == {"seq": "1", "row": 1, "verdict": "credited", "x": "碳积分"}
     assert run(sql + " FORMAT CSV").output.splitlines()[0] == '0,0,"genesis","碳积分"'
     assert "genesis" in run(f"SELECT * FROM entries WHERE {archive} LIMIT 1").output
 

@@ -16,7 +16,7 @@ from sinks.clickhouse.read_only import Answer, ReadOnlyArchive
 from stream.query import endpoint as query_endpoint
 from tests.archive.query.serving import TOKEN, serving
 
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
+LOGIN = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": TOKEN}
 Ask = Callable[..., tuple[int, dict[str, str], str]]
 
 
@@ -31,7 +31,7 @@ def asking(host: str, port: int) -> Ask:
         **url: object,
     ) -> tuple[int, dict[str, str], str]:
         connection = HTTPConnection(host, port, timeout=30)
-        connection.request(method, f"{path}?{urlencode(url)}", body, BEARER if headers is None else headers)
+        connection.request(method, f"{path}?{urlencode(url)}", body, LOGIN if headers is None else headers)
         try:
             response = connection.getresponse()
             return response.status, dict(response.headers), response.read().decode()
@@ -55,38 +55,42 @@ def basic(credentials: bytes) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("headers", "url"),
     [
-        (BEARER, {}),
-        ({"X-ClickHouse-Key": TOKEN}, {}),
-        ({"X-ClickHouse-User": "anybody", "X-ClickHouse-Key": TOKEN}, {}),
-        (basic(b"anybody:" + TOKEN.encode()), {}),
-        ({}, {"user": "anybody", "password": TOKEN}),
+        (LOGIN, {}),
+        (basic(b"operator:" + TOKEN.encode()), {}),
+        ({}, {"user": "operator", "password": TOKEN}),
     ],
 )
-def test_the_token_is_taken_in_each_way_of_clickhouse_clients(ask, headers, url):
+def test_a_password_is_taken_in_each_way_of_clickhouse_clients(ask, headers, url):
     assert ask("SELECT 1", headers, **url)[::2] == (200, "1\n")
+
+
+def key(password: str, user: str = "operator") -> dict[str, str]:
+    return {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
 
 
 @pytest.mark.parametrize(
     ("headers", "url", "status", "code"),
     [
         ({}, {}, 401, "194"),
-        ({"X-ClickHouse-Key": ""}, {}, 401, "194"),
-        ({"Authorization": "Bearer other"}, {}, 403, "516"),
+        (key(""), {}, 401, "194"),
+        ({"Authorization": f"Bearer {TOKEN}"}, {}, 401, "194"),
         ({"Authorization": "Basic %%"}, {}, 401, "194"),
         ({"Authorization": "Basic \xe9"}, {}, 403, "516"),
         (basic(b"\xff:\xff"), {}, 403, "516"),
-        ({"X-ClickHouse-Key": "s\xe9same"}, {}, 403, "516"),
-        ({}, {"password": TOKEN + "x"}, 403, "516"),
+        (key("s\xe9same"), {}, 403, "516"),
+        (key(TOKEN, "anybody"), {}, 403, "516"),
+        ({"X-ClickHouse-Key": TOKEN}, {}, 403, "516"),
+        ({}, {"user": "operator", "password": TOKEN + "x"}, 403, "516"),
     ],
 )
-def test_nothing_is_answered_without_the_token(ask, headers, url, status, code):
+def test_nothing_is_answered_without_a_password(ask, headers, url, status, code):
     for method in ("GET", "POST"):
         given, answered, text = ask("SELECT 1", headers, method, **url)
         assert (given, answered["X-ClickHouse-Exception-Code"]) == (status, code)
         assert text.startswith(f"Code: {code}. DB::Exception: ")
 
 
-def test_what_needs_no_token_tells_nothing(ask):
+def test_what_needs_no_password_tells_nothing(ask):
     assert ask(None, {}, "GET", "/ping")[::2] == (200, "Ok.\n")
     assert ask(None, {}, "HEAD", "/ping")[0] == 200
     assert ask(None, {}, "GET", "/play")[0] == 404
@@ -94,28 +98,29 @@ def test_what_needs_no_token_tells_nothing(ask):
     assert (status, headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
     assert "Access-Control-Allow-Origin" not in headers
     assert ask("SELECT 1", method="PUT")[0] == 405
-    assert ask(None, BEARER, "GET")[::2] == (200, "Ok.\n")
+    assert ask(None, LOGIN, "GET")[::2] == (200, "Ok.\n")
 
 
-FORM = {**BEARER, "Content-Type": "multipart/form-data; boundary=line"}
+FORM = {**LOGIN, "Content-Type": "multipart/form-data; boundary=line"}
 TABLE = """--line\r\nContent-Disposition: form-data; name="t"; filename="t"\r\n\r\n1\r\n--line--\r\n"""
 REFUSED = {
     "an external table": ({"query": "SELECT * FROM t", "t_structure": "a Int8"}, TABLE, FORM, 48),
     "a setting in a form": ({"query": "SELECT 1"}, TABLE.replace('; filename="t"', ""), FORM, 48),
     "a form that is none": ({}, "SELECT 1", FORM, 36),
-    "ClickHouse's own compression": ({"compress": 1}, "SELECT 1", BEARER, 48),
-    "a body in it": ({"decompress": 1}, "SELECT 1", BEARER, 48),
-    "an unknown encoding": ({}, "SELECT 1", {**BEARER, "Content-Encoding": "br"}, 48),
-    "another encoding than it says": ({}, "SELECT 1", {**BEARER, "Content-Encoding": "zstd"}, 36),
-    "a body that is no text": ({}, b"SELECT '\xff'", BEARER, 36),
-    "data behind an INSERT": ({}, b"INSERT INTO ledger_rows FORMAT Native\n\xff\x00", BEARER, 164),
-    "an INSERT in the URL": ({"query": "INSERT INTO ledger_rows FORMAT TSV"}, "1", BEARER, 164),
-    "a second header": ({"query_id": "a\r\nX-Other: b"}, "SELECT 1", BEARER, 36),
-    "a switch that is none": ({"enable_http_compression": "yes"}, "SELECT 1", BEARER, 36),
-    "a very old client": ({"client_protocol_version": 54000}, "SELECT 1", BEARER, 36),
-    "other settings": ({"max_threads": 8}, "SELECT 1", BEARER, 164),
-    "other formats": ({"default_format": "dataframe"}, "SELECT 1", BEARER, 73),
-    "too long a query": ({}, "SELECT 1 -- " + "x" * 262_144, BEARER, 223),
+    "a body in it": ({"decompress": 1}, "SELECT 1", LOGIN, 48),
+    "an unknown encoding": ({}, "SELECT 1", {**LOGIN, "Content-Encoding": "br"}, 48),
+    "another encoding than it says": ({}, "SELECT 1", {**LOGIN, "Content-Encoding": "zstd"}, 36),
+    "a body that is no text": ({}, b"SELECT '\xff'", LOGIN, 36),
+    "data behind an INSERT": ({}, b"INSERT INTO ledger_rows FORMAT Native\n\xff\x00", LOGIN, 164),
+    "an INSERT in the URL": ({"query": "INSERT INTO ledger_rows FORMAT TSV"}, "1", LOGIN, 164),
+    "a second header": ({"query_id": "a\r\nX-Other: b"}, "SELECT 1", LOGIN, 36),
+    "a switch that is none": ({"enable_http_compression": "yes"}, "SELECT 1", LOGIN, 36),
+    "a very old client": ({"client_protocol_version": 54000}, "SELECT 1", LOGIN, 36),
+    "too much in gzip": ({}, gzip.compress(bytes(300_000)), {**LOGIN, "Content-Encoding": "gzip"}, 223),
+    "not gzip": ({}, "SELECT 1", {**LOGIN, "Content-Encoding": "gzip"}, 36),
+    "other settings": ({"max_threads": 8}, "SELECT 1", LOGIN, 164),
+    "other formats": ({"default_format": "dataframe"}, "SELECT 1", LOGIN, 73),
+    "too long a query": ({}, "SELECT 1 -- " + "x" * 262_144, LOGIN, 223),
 }
 
 
@@ -133,7 +138,7 @@ def test_a_small_body_that_is_a_gigabyte_costs_nothing(ask):
     bomb = zeros * (250_000 // len(zeros))
     assert len(bomb) * 1000 > 200 << 20
     started_s = time.process_time()
-    assert ask(bomb, {**BEARER, "Content-Encoding": "gzip"})[1]["X-ClickHouse-Exception-Code"] == "36"
+    assert ask(bomb, {**LOGIN, "Content-Encoding": "gzip"})[1]["X-ClickHouse-Exception-Code"] == "223"
     assert time.process_time() - started_s < 0.5
     part = '--line\r\nContent-Disposition: form-data; name="query"\r\nContent-Encoding: gzip\r\n\r\n'
     assert ask(part.encode() + bomb + b"\r\n--line--\r\n", FORM)[0] in (400, 413)
@@ -158,7 +163,7 @@ class Held(ReadOnlyArchive):
 
     def answer(self, question) -> Answer:
         assert self.told.wait(30)
-        return Answer(b"1\n", "TSV", "text/plain", "UTC", 1, 1, 1, 0.0)
+        return Answer(b"1\n", "TSV", "text/plain", "UTC", 1, 1, 1, 0.0, "select", ())
 
     def close(self) -> None:
         """Has no handle."""

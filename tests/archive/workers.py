@@ -1,6 +1,7 @@
 """Archives that fail to order, and a worker without Kafka."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from faust.types.tuples import TP
@@ -79,3 +80,7 @@ class Worker:
     async def stop(self) -> None:
         await self.handler.stop()
         self.thread.shutdown()
+
+
+def run(main: Callable[[], Coroutine]) -> None:
+    asyncio.run(main())

@@ -7,14 +7,14 @@ import pickle
 import sys
 
 from schemas.ledger_record import read_record
-from sinks.clickhouse.archive import ClickHouseArchive
+from sinks.clickhouse.engine import Engine, EngineArchive
 from stream.archive_run import RunCutter
 
 
 def main(ledger_file: str, dsn: str) -> None:
     with open(ledger_file, "rb") as file:
         ledger = pickle.load(file)
-    archive = ClickHouseArchive(dsn)
+    archive = EngineArchive(Engine(dsn))
     mark = archive.high_water(0)
     cutter = RunCutter(0, mark)
     runs = []
@@ -23,6 +23,7 @@ def main(ledger_file: str, dsn: str) -> None:
     for run in filter(None, [*runs, cutter.flush()]):
         print("insert", run.first_seq, flush=True)
         mark = archive.append(run, mark)
+    archive.close()
     print("done", mark.seq, flush=True)
 
 

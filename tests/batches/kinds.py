@@ -8,7 +8,6 @@ from tests.batches import making
 from tests.batches.making import (
     GZIP,
     LZ4,
-    SKIPPABLE,
     SNAPPY,
     ZSTD,
     Made,
@@ -16,6 +15,7 @@ from tests.batches.making import (
     lz4_made,
     record,
     records,
+    skippable,
     varint,
     zstd_frame,
 )
@@ -23,6 +23,7 @@ from tests.batches.making import (
 VALUES = [b'{"version": 1, "kind": "report"}', b"", b"x" * 100]
 PLAIN = records(VALUES)
 HALF = len(PLAIN) // 2
+ZSTD_READ_BYTES = 131_075  # what Java's stream takes from its source at once
 BEHIND = b"bytes behind the frame"
 MEMBER, FRAME = gzip.compress(PLAIN), zstd_frame(PLAIN)
 SNAPPY_SMALL = making.snappy_block(PLAIN)
@@ -31,6 +32,11 @@ SNAPPY_SMALL = making.snappy_block(PLAIN)
 def body(content: bytes) -> bytes:
     """A record with the right length around any content."""
     return varint(len(content)) + content
+
+
+def half_a_frame_at(place: int) -> bytes:
+    """The records in a frame of zstd that ends there, behind bytes to be skipped; then half a frame."""
+    return skippable(place - len(FRAME) - 8) + FRAME + FRAME[:20]
 
 
 def headers(*pairs: making.Header) -> bytes:
@@ -170,14 +176,16 @@ HAND_MADE: dict[str, Made] = {
     "zstd: without content size": Made(making.zstd_stream(PLAIN), codec=ZSTD),
     "zstd: two frames": Made(zstd_frame(PLAIN[:HALF]) + zstd_frame(PLAIN[HALF:]), codec=ZSTD),
     "zstd: an empty frame behind": Made(FRAME + zstd_frame(b""), codec=ZSTD),
-    "zstd: a skippable frame before": Made(SKIPPABLE + FRAME, codec=ZSTD),
-    "zstd: a skippable frame behind": Made(FRAME + SKIPPABLE, codec=ZSTD),
+    "zstd: a skippable frame before": Made(skippable(4) + FRAME, codec=ZSTD),
+    "zstd: a skippable frame behind": Made(FRAME + skippable(4), codec=ZSTD),
     "zstd: bytes behind": Made(FRAME + BEHIND, codec=ZSTD),
     "zstd: two bytes behind": Made(FRAME + b"ab", codec=ZSTD),
     "zstd: half a magic behind": Made(FRAME + FRAME[:2], codec=ZSTD),
     "zstd: half a header behind": Made(FRAME + FRAME[:5], codec=ZSTD),
     "zstd: half a frame behind": Made(FRAME + FRAME[:20], codec=ZSTD),
     "zstd: second half cut off": Made(zstd_frame(PLAIN[:HALF]) + zstd_frame(PLAIN[HALF:])[:-2], codec=ZSTD),
+    "zstd: cut off within a read": Made(half_a_frame_at(ZSTD_READ_BYTES + 1), codec=ZSTD),
+    "zstd: cut off before a read": Made(half_a_frame_at(ZSTD_READ_BYTES - 5), codec=ZSTD),
     "zstd: cut off": Made(FRAME[:-1], codec=ZSTD),
     "zstd: window of 2^27": Made(making.zstd_stream(PLAIN, 27), codec=ZSTD),
     "zstd: window of 2^28": Made(making.zstd_stream(PLAIN, 28), codec=ZSTD),

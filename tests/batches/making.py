@@ -157,7 +157,9 @@ def lz4_frame(payload: bytes, **options: object) -> bytes:
     return lz4.frame.compress(payload, **{"block_linked": False, "store_size": False, **options})
 
 
-SKIPPABLE = b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + b"abcd"  # a frame of zstd without content
+def skippable(size: int) -> bytes:
+    """A frame of zstd without content."""
+    return b"\x50\x2a\x4d\x18" + struct.pack("<I", size) + bytes(size)
 
 
 def zstd_frame(payload: bytes) -> bytes:

@@ -107,6 +107,11 @@ class Platform:
         """Until the ledger has rows of at least this many of the apps' records."""
         self.wait_for(lambda: sum(n for (t, *_), n in self.rows().items() if t != COMMANDS) >= records)
 
+    def logs_of(self, kind: str) -> str:
+        """All that the workers of a kind have logged."""
+        folder: Path = self.settings.home / "logs"
+        return "\n".join(p.read_text() for p in sorted(folder.glob(f"{kind}-test-*.log")))
+
     def logs(self) -> str:
         folder: Path = self.settings.home / "logs"
         return "\n".join(f"--- {p.name}\n{p.read_text()[-1500:]}" for p in folder.glob("*-test-*.log"))

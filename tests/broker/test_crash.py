@@ -89,6 +89,13 @@ def test_a_crash_ends_the_process_at_once_and_says_what_to_do(fault: str, start)
     assert told["todo"]
 
 
+def test_a_commit_that_kafka_refuses_is_nothing(start) -> None:
+    """Also where its connection ends: a broker that dies takes no worker with it."""
+    worker = start("refused_commit")
+    worker.wait_for("injected\ninjected\ninjected")
+    assert worker.process.poll() is None
+
+
 def test_sigterm_ends_a_worker_whose_loop_stands_still(start) -> None:
     worker = start("blocked_loop")
     worker.wait_for("injected")

@@ -20,7 +20,7 @@ from schemas.topics import intake_topic
 from stream.batches.raw_fetch import RawConsumer
 from stream.batches.reader import Unreadable, batches_of, values_of
 from stream.batches.unpack import CUT_OFF, TOO_LARGE, UnpackError, unpack
-from tests.batches import fuzz
+from tests.batches import faults
 from tests.batches.kinds import HAND_MADE
 from tests.batches.making import SNAPPY, Made, records
 from tests.broker.conftest import Platform
@@ -36,7 +36,7 @@ Value = tuple[int, str]  # its bytes and their hash
 def made() -> Iterator[tuple[str, Made]]:
     """The hand-made ones, then the fuzzer's for ever; without those that end the broker's process."""
     rng = Random(9)
-    fuzzed = ((kind, make(rng)) for _ in count() for kind, make in fuzz.APP_KINDS.items())
+    fuzzed = ((kind, make(rng)) for _ in count() for kind, make in faults.APP_KINDS.items())
     return ((kind, batch) for kind, batch in chain(HAND_MADE.items(), fuzzed) if not says_too_much(batch))
 
 

@@ -32,9 +32,10 @@ def cache(name: str, work: Path) -> Path:
     return made
 
 
-def java(program: str, work: Path) -> list[str]:
-    """The command of a Java program with the class `App`, which may import kafka-clients and Jackson."""
-    class_path = jars.class_path(work, print)
+def java(program: str, work: Path, beside: list[Path] | None = None) -> list[str]:
+    """The command of a Java program with the class `App`, which may import kafka-clients and Jackson, or what
+    is in the jars `beside` it."""
+    class_path = os.pathsep.join(map(str, beside)) if beside else jars.class_path(work, print)
     (work / "App.java").write_text(program)
     compiler = [kafka.java(), *JAVA_FLAGS, "-jar", _eclipse_compiler(work), "-17", "-nowarn"]
     _run([*compiler, "-cp", class_path, "-d", work, work / "App.java"], work)

@@ -110,11 +110,14 @@ def publisher(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, 
         )
         return
     from sinks.kafka_ledger import KafkaPublisher
+    from sinks.kafka_topics import KafkaTopics
 
     settings = request.getfixturevalue("stack")
-    made = KafkaPublisher(settings.kafka_client("intake"))
+    topics = KafkaTopics(settings.librdkafka("intake"))
+    made = KafkaPublisher(settings.kafka_client("intake"), topics)
     yield made, lambda topic, count: _last_records(settings, topic, count)
     run(made.close())
+    run(topics.close())
 
 
 def _last_records(settings: Any, topic: str, count: int) -> list[tuple]:

@@ -1,8 +1,9 @@
-"""What every ledger promises: offsets without holes, blocks read back, nothing foreign passed on."""
+"""What every ledger promises: offsets without holes, records read back as written, whatever they are."""
 
 import pytest
 
-from schemas.block import BlockError, Meta, empty_columns, encode_block, genesis_block, make_block
+from schemas.block import Meta, empty_columns, genesis_block, make_block, open_block
+from schemas.ledger_record import headers_of
 
 SHARD = 1
 
@@ -10,7 +11,7 @@ SHARD = 1
 def blocks(count: int) -> list:
     made = [genesis_block("contract", SHARD, {"shards": 4}, 1_000)]
     for seq in range(1, count):
-        columns = empty_columns(3) | {"uid": ["a", "b", "c"], "raw": [b"", bytes(range(256)), b"\0"]}
+        columns = empty_columns(3) | {"uid": ["a", "b", "c"], "detail": ["", "缺少", "\0"]}
         made.append(
             make_block(made[-1].hash, Meta("contract", SHARD, seq, [], 1_000 + seq, 0, 0, "r"), columns)
         )
@@ -35,7 +36,8 @@ def test_any_range_is_read_back_in_order(ledger, run) -> None:
     first, written = run(ledger.end(SHARD)), blocks(5)
     for block in written:
         run(ledger.append(block))
-    everything = [(first + n, block) for n, block in enumerate(written)]
+    everything = [(first + n, block.record) for n, block in enumerate(written)]
+    assert [open_block(record) for _, record in run(read(ledger, first, first + 5))] == written
     assert run(read(ledger, first, first + 5)) == everything
     assert run(read(ledger, first + 1, first + 4)) == everything[1:4]
     assert run(read(ledger, first + 4, first + 5)) == everything[4:]
@@ -49,18 +51,25 @@ def test_shards_have_their_own_offsets(ledger, run) -> None:
     assert [run(ledger.end(shard)) for shard in (SHARD, SHARD + 1)] == [before[0] + 1, before[1]]
 
 
-@pytest.mark.parametrize("what", ["junk", "empty", "another hash", "a changed byte"])
-def test_what_is_no_block_is_never_passed_on(ledger, run, what: str) -> None:
+@pytest.mark.parametrize("what", ["junk", "empty", "nothing", "another hash", "a changed byte", "no headers"])
+def test_what_does_not_count_is_passed_on_and_told_apart(ledger, run, what: str) -> None:
+    """Nobody looks inside, and no record is left out: a reader that counts them counts them all."""
     ledger, put = ledger
-    value, headers = encode_block(blocks(2)[1])
+    first, second, third = blocks(3)
+    value, headers = second.value, headers_of(second.record)
     foreign = {
         "junk": (b"junk", headers),
         "empty": (b"", []),
-        "another hash": (value, [*headers[:2], ("hash", bytes(32))]),
-        "a changed byte": (value[:-300] + b"\xff\xfe\xfd" + value[-297:], headers),
+        "nothing": (None, [("prev", None), ("hash", None), ("release", b"\xff")]),
+        "another hash": (value, [headers[0], ("hash", bytes(32)), *headers[2:]]),
+        "a changed byte": (value[:-1] + bytes([value[-1] ^ 1]), headers),
+        "no headers": (value, []),
     }[what]
-    run(ledger.append(blocks(1)[0]))
+    run(ledger.append(first))
     offset = put(SHARD, *foreign)
-    with pytest.raises(BlockError):
-        run(read(ledger, offset, offset + 1))
-    assert len(run(read(ledger, offset - 1, offset))) == 1
+    assert run(ledger.append(second)) == offset + 1
+    found = run(read(ledger, offset - 1, offset + 2))
+    assert [at for at, _ in found] == [offset - 1, offset, offset + 1]
+    assert [record.follows(first.hash) for _, record in found] == [False, False, True]
+    assert found[1][1].value == (foreign[0] or b"")
+    assert not third.record.follows(first.hash)

@@ -18,7 +18,7 @@ def test_messages_arrive_in_their_topic_and_partition_with_key_and_headers(publi
         DEAD_LETTERS: [Message(None, mark + b"4", headers)],
     }
     run(publisher.start())
-    run(publisher.publish(SHARD, messages))
+    assert run(publisher.publish(SHARD, messages)) == set()
     for topic, sent in messages.items():
         found = [r for r in records(topic, 10) if r[2].startswith(mark)]
         assert found == [(SHARD, m.key, m.value, m.headers) for m in sent]

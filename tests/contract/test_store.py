@@ -4,14 +4,15 @@ import asyncio
 
 import pytest
 
-from schemas.state import ZERO_HASH, Change, Head, Person
+from schemas.state import ZERO_HASH, Change, Head, Lag, Person, Source
 from sinks.ports import Doubt
+from tests.making import APPS
 
 
 def change(shard: int, prev: bytes, seq: int, retired: range = range(0), **parts: dict) -> Change:
-    head = Head(
-        seq, bytes([seq]) * 32, 1_000 + seq, -5, seq + 1, seq, {"commands": 0, "intake.metro": 9 * seq}
-    )
+    sources = {"commands": Source("c" * 22, 0), "intake.metro": Source("m" * 22, 9 * seq, 2**50, 20_000, seq)}
+    lags = {"outcomes.metro": Lag(seq, bytes(32))}
+    head = Head(seq, bytes([seq]) * 32, 1_000 + seq, -5, seq + 1, seq, lags, sources, APPS)
     return Change(shard, prev, head, parts.get("persons", {}), parts.get("members", {}), retired)
 
 

@@ -74,6 +74,13 @@ class Platform:
             raise Failed(str(error)) from error
         return json.loads(body)["data"]
 
+    def analyst(self) -> tuple[str, str]:
+        """Where the analyst `anna` asks, and a new password of hers."""
+        known = "anna" in self.points("analyst", "list")
+        arguments = ("rotate", "anna") if known else ("add", "anna", "--sees", "persons")
+        shown = dict(line.split() for line in self.points("analyst", *arguments).splitlines())
+        return shown["url"], shown["password"]
+
     def balances(self) -> tuple[int, int]:
         """The person's balance in Redis and in ClickHouse, in 1/1000 point."""
         in_redis = json.loads(self.points("balance", "--json", self.uid))["balance_milli"]

@@ -28,7 +28,9 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path, self.said = path, []
         folder.prepare(path)
-        self.stack = StackFile("test", 4, False, "c", "", {}, "worker's", "", {}, "admin's")
+        self.stack = StackFile(
+            "test", 4, False, "c", "", {}, "worker's", "", {}, redis_admin_password="admin's"
+        )
 
     def up(self) -> None:
         self.said.clear()

@@ -11,11 +11,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from schemas import limits
 from stream.settings import Settings
 
 pytestmark = pytest.mark.stack
 REFUSED = KafkaError.TOPIC_AUTHORIZATION_FAILED
-TOO_LARGE_BYTES = 21 << 20
+TOO_LARGE_BYTES = limits.BLOCK_BYTES_MAX + (512 << 10)  # and still no larger than a request may be
 
 
 def written(stack: Settings, principal: str, topic: str) -> KafkaError:

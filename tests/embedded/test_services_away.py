@@ -30,7 +30,7 @@ def down(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     home = tmp_path_factory.mktemp("away")
     try:
         settings = with_apps(embedded.up(home, env={}))
-        for name in ("kafka", "redis"):
+        for name in ("keeper", "kafka", "redis"):  # with nobody left to start them again
             processes.find(home, name).kill()
         yield {
             "POINTS_HOME": str(home),

@@ -117,11 +117,19 @@ points_rebuilds_total 0
 points_redis_refuses{code="OOM",shard="0"} 0
 points_service_up{service="redis"} 1
 points_disk_free_bytes 6e9
+points_source_stopped{app="metro",shard="0",reason="missing"} 0
+points_surplus_partitions{app="metro"} 0
 """
 WORSE = {
     "PointsLawViolated": ('points_records_received_total{app="metro"} 11', ("intake", "metro"), 1),
     "PointsInternalError": ('points_verdicts_total{app="metro",verdict="internal_error"} 2', ("metro",), 2),
     "PointsWeekWithoutProgress": ('points_lag_seconds{stage="intake",shard="0"} 604801', ("0",), 604_801),
+    "PointsSourceStopped": (
+        'points_source_stopped{app="metro",shard="0",reason="missing"} 1',
+        ("metro", "0", "missing"),
+        1,
+    ),
+    "PointsSurplusPartitions": ('points_surplus_partitions{app="metro"} 1', ("metro",), 1),
     "PointsWorkerDown": ('up{job="points"} 0', ("intake",), 0),
     "PointsShardUnserved": ('points_shard_ready{stage="intake",shard="1"} 0', (), 1),
     "PointsArchiveUnserved": ('points_shard_ready{stage="archive",shard="1"} 0', (), 1),

@@ -216,7 +216,13 @@ def test_no_person_and_no_secret_is_told_and_status_shows_it_all(watched: Watche
     told = CliRunner().invoke(status_command, ["--json"], env={"POINTS_HOME": str(settings.home)}).output
     status = json.loads(told)
     assert {"home", "processes", "disk_bytes", "disk_free_bytes", "flow"} <= set(status)
-    assert {process["name"] for process in status["processes"]} == {"kafka", "redis", "intake", "archive"}
+    assert {process["name"] for process in status["processes"]} == {
+        "kafka",
+        "redis",
+        "keeper",
+        "intake",
+        "archive",
+    }
     assert {app["app"]: app["received"] for app in status["flow"]["apps"] if app["received"] > 50} == {
         "metro": 100, "bus": 100
     }  # fmt: skip

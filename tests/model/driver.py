@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from faust.types.tuples import TP
-
 from schemas.block import Block, Span, genesis_block, open_block
 from schemas.ledger_record import LedgerRecord
 from schemas.limits import FAIR_ROWS_S
@@ -21,15 +19,15 @@ from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, MemoryTopic
 from sinks.ports import Doubt
 from stream.apply import apply
 from stream.cycle import Shard, run_cycle, today
-from stream.metrics.intake import IntakeMetrics
-from stream.placing import Placing, is_misplaced
 from stream.recovery import Expected, recover
 from stream.transport import Fetch
 from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop
-GENESIS = {"shards": SHARDS, "dedupe_key": "00" * 16, "simulated_clock": True, "fair_rows_s": FAIR_ROWS_S}
-FROM_ITS_BEGINNING = [Span(COMMANDS, TOPIC_IDS[COMMANDS], 0, 0)]
+GENESIS = {
+    "shards": SHARDS, "dedupe_key": "00" * 16, "simulated_clock": True, "fair_rows_s": FAIR_ROWS_S,
+}  # fmt: skip
+BEGINS = [Span(COMMANDS, TOPIC_IDS[COMMANDS], 0, 0)]  # where the platform speaks
 
 
 class Crash(Exception):
@@ -44,8 +42,8 @@ class World:
         for topic, value, ms in records:
             self.sources[topic].append((value, ms))
         self.store, self.ledger, self.publisher = MemoryStore(), MemoryLedger(), MemoryPublisher()
-        self.topics = MemoryTopics(TOPIC_IDS)
-        self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000, FROM_ITS_BEGINNING))
+        self.topics = MemoryTopics(dict(TOPIC_IDS))
+        self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000, BEGINS))
 
     def append(self, block: Block) -> None:
         """Writes a block past all workers."""
@@ -198,9 +196,15 @@ class Worker:
                 ports = self.ports
                 expected = Expected("test", SHARDS, rules())
                 self.shard = await recover(0, expected, ports.store, ports.ledger, ports.publisher)
-                placing = self._placing()
-                while await self._fetch(self.shard, placing):
-                    await run_cycle(self.shard, ports.store, ports.ledger, ports.publisher, ports.topics)
+                self._place(self.shard)
+                while self._fetch(self.shard):
+                    known = set(self.shard.head.sources)
+                    if not await run_cycle(
+                        self.shard, ports.store, ports.ledger, ports.publisher, ports.topics
+                    ):
+                        raise AssertionError("something is owed, though everything was fetched")
+                    if set(self.shard.head.sources) != known:  # an app was registered
+                        self._place(self.shard)
                 if self.shard.publishing:
                     await self.shard.publishing
             except Doubt:
@@ -211,26 +215,16 @@ class Worker:
                 await self._drop()
         raise AssertionError("the worker never came to an end")
 
-    def _placing(self) -> Placing:
-        metrics = IntakeMetrics(SHARDS)
-        metrics.assigned({0}, self)
-        return Placing(self.ports.topics, metrics)
+    def _place(self, shard: Shard) -> None:
+        ends = {topic: len(self.world.sources[topic]) for topic in shard.head.sources}
+        shard.open_buffer(shard.head.sources, ends)
 
-    async def _fetch(self, shard: Shard, placing: Placing) -> bool:
-        """Some records of each source that is read; False if nothing waits any more."""
-        if is_misplaced(shard, SOURCES):
-            await placing.place(shard, SOURCES, self)
-        for topic in self.world.sources:
-            first = shard.buffer.next_of(topic)
-            if first is not None and (fetched := self.world.fetched(topic, first, self.fetch)):
+    def _fetch(self, shard: Shard) -> bool:
+        """Some records of each source, of those behind until they owe nothing; False if nothing waits."""
+        for topic in shard.head.sources:
+            if fetched := self.world.fetched(topic, shard.buffer.next_of(topic), self.fetch):
                 assert shard.buffer.add(fetched)
         return shard.buffer.waiting(today())
-
-    async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
-        return {tp: len(self.world.sources[tp.topic]) for tp in tps}
-
-    async def seek_to(self, positions: dict[TP, int]) -> None:
-        """Fetches begin where the buffer says."""
 
     async def _drop(self) -> None:
         if self.shard and self.shard.publishing:

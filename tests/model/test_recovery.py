@@ -13,14 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.block import genesis_block, make_block
-from schemas.ledger_record import LedgerRecord, headers_of, record_hash
 from schemas.topics import COMMANDS
 from schemas.verdicts import CODES
 from sinks.ports import Doubt
-from stream.errors import OperatorError
-from tests.making import APPS, BUS, METRO, NOON, NOON_MS, clock, record, registered, uid
-from tests.model.driver import GENESIS, Crash, Fault, Faulty, Worker, World, until_done
+from tests.making import (
+    APPS,
+    BUS,
+    METRO,
+    NOON,
+    NOON_MS,
+    clock,
+    record,
+    registered,
+    uid,
+)
+from tests.model.driver import Crash, Fault, Faulty, Worker, World, until_done
 
 DAY = dt.timedelta(days=1)
 LATER = NOON + 760 * DAY  # all lots of the first days are expired then
@@ -173,63 +180,3 @@ def test_many_faults_in_one_run(data: st.DataObject) -> None:
 
 def recovered(world: World) -> None:
     asyncio.run(Worker(world).run())
-
-
-def test_blocks_that_follow_nothing_are_ignored() -> None:
-    world = World(workload())
-    stranger = genesis_block("test", 0, GENESIS | {"dedupe_key": "11" * 16}, NOON_MS)
-    world.append(stranger)
-    world.append(make_block(stranger.hash, stranger.meta, {n: c.to_pylist() for n, c in
-                 zip(stranger.rows.schema.names, stranger.rows.columns, strict=True)}))  # fmt: skip
-    recovered(world)
-    asyncio.run(world.check())
-
-
-def test_a_ledger_shorter_than_redis_remembers_halts() -> None:
-    world, _ = faultless()
-    world.ledger.truncate(0, 2)
-    with pytest.raises(OperatorError, match="the ledger lost records"):
-        recovered(world)
-
-
-def test_a_head_that_is_not_on_the_chain_halts() -> None:
-    world, other = faultless()[0], World(workload()[:1])
-    asyncio.run(Worker(other).run())
-    other.store.restore(0, world.store.copy_of(0))
-    for _ in range(len(asyncio.run(world.all_records()))):
-        other.append(genesis_block("test", 0, GENESIS, NOON_MS))
-    with pytest.raises(OperatorError, match="not on the ledger's chain"):
-        recovered(other)
-
-
-def test_an_empty_ledger_halts() -> None:
-    world = World([])
-    world.ledger.truncate(0, 0)
-    with pytest.raises(OperatorError, match="empty ledger"):
-        recovered(world)
-
-
-def test_garbage_in_the_ledger_is_ignored() -> None:
-    world = World(workload())
-    world.ledger.put(0, b"not a block", [])
-    recovered(world)
-    asyncio.run(world.check())
-
-
-def test_what_counts_and_is_no_block_halts() -> None:
-    """Its writer held the chain's end: nobody may go on behind it."""
-    world, value = World(workload()), b"\0\1not a block"
-    [(_, genesis)] = asyncio.run(world.all_records())
-    headers = headers_of(LedgerRecord(genesis.hash, record_hash(genesis.hash, value), value))
-    world.ledger.put(0, value, headers)
-    with pytest.raises(OperatorError, match="no block"):
-        recovered(world)
-
-
-@pytest.mark.parametrize(("platform", "shards"), [("other", 4), ("test", 8)])
-def test_another_platforms_ledger_halts(platform: str, shards: int) -> None:
-    world = World([])
-    world.ledger.truncate(0, 0)
-    world.append(genesis_block(platform, 0, GENESIS | {"shards": shards}, NOON_MS))
-    with pytest.raises(OperatorError, match="belongs to platform"):
-        recovered(world)

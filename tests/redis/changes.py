@@ -1,6 +1,6 @@
 """Commits as a worker makes them, and what a shard holds after them."""
 
-from schemas.state import ZERO_HASH, Change, Head, Person
+from schemas.state import ZERO_HASH, Change, Head, Person, Source
 from sinks.redis_store import RedisStore
 
 UIDS = [f"{number:032x}" for number in range(200)]
@@ -11,9 +11,8 @@ BEFORE, AFTER, TORN = "before", "after", "torn"
 
 def change(shard: int, seq: int) -> Change:
     """The commit that leads to block `seq`: every person gets `seq` points, and new ids are remembered."""
-    head = Head(
-        seq, bytes([seq]) * 32, 1_000 + seq, -5, seq + 1, seq, {"commands": 0, "intake.metro": 9 * seq}
-    )
+    sources = {"commands": Source("c", 0), "intake.metro": Source("m", 9 * seq)}
+    head = Head(seq, bytes([seq]) * 32, 1_000 + seq, -5, seq + 1, seq, sources=sources)
     persons = {uid: Person({DAY + 90: seq}, {DAY: seq}) for uid in UIDS}
     members = {DAY: [seq * 10_000 + member for member in MEMBERS]}
     return Change(shard, bytes([seq - 1]) * 32 if seq > 1 else ZERO_HASH, head, persons, members, range(0))

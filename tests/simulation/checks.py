@@ -165,7 +165,14 @@ def _replay(world: World, shard: int) -> None:
             seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}
             before = Snapshot(head.hash, persons, seen)
             again = decide(
-                platform, head, cycle, reading, before.persons, before.seen, block.meta.published_to
+                platform,
+                head,
+                cycle,
+                reading,
+                before.persons,
+                before.seen,
+                block.meta.published_to,
+                block.meta.lags,
             )
             if again.hash != block.hash:
                 raise Violation(f"shard {shard} block {block.meta.seq}: decided again, it is another")

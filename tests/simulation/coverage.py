@@ -53,6 +53,7 @@ SITUATIONS = (
     "transport: an offset gap",
     "fault: a topic apart from its shard",
     "fault: no answer: ends of topics",
+    "kafka: outcomes for a topic that does not exist",
     "kafka: a topic made again",
     "kafka: commands made again",
     "kafka: records deleted unread",

@@ -43,6 +43,9 @@ class Consumer:
         await asyncio.sleep(0.001)
         return {tp: self.world.broker.starts[tp] for tp in tps}
 
+    def partitions_of(self, topic: str) -> int:
+        return self.world.shards
+
     async def subscribe_to(self, topics: list[str]) -> None:
         raise AssertionError("every topic was known from the start")
 

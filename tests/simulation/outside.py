@@ -145,8 +145,8 @@ class PublisherPort:
     async def start(self) -> None:
         """Nothing to begin."""
 
-    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
-        await self._process.io("publish", lambda: self._world.publish(shard, messages))
+    async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
+        return await self._process.io("publish", lambda: self._world.publish(shard, messages))
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.block import Block, open_block
+from schemas.block import Block, open_next
 from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
@@ -75,13 +75,13 @@ class CountingArchive(MemoryArchive):
 _blocks: dict[bytes, Block] = {}
 
 
-def opened(record: LedgerRecord) -> Block:
-    """`open_block`, once for each record of the ledger, however many readers it has."""
+def opened_next(record: LedgerRecord, shard: int, seq: int) -> Block:
+    """`open_next`, once for each record of the ledger, however many readers it has."""
     block = _blocks.get(record.hash)
     if block is None:
         if len(_blocks) > 2_000:
             _blocks.clear()
-        block = _blocks[record.hash] = open_block(record)
+        block = _blocks[record.hash] = open_next(record, shard, seq)
     return block
 
 

@@ -20,7 +20,7 @@ from schemas.kinds import Kind
 from schemas.outcome import Message, messages_of
 from schemas.report import to_ms
 from schemas.state import ZERO_HASH, Change
-from schemas.topics import COMMANDS, LEDGER, intake_topic
+from schemas.topics import COMMANDS, LEDGER, intake_topic, outcomes_topic
 from schemas.verdicts import Verdict
 from sinks.clickhouse.run import Mark, Run
 from sinks.ports import Doubt
@@ -44,7 +44,7 @@ from tests.simulation.outside import (
     in_thread,
     ledger_record,
 )
-from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened, unsettled
+from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened_next, unsettled
 
 GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True, "fair_rows_s": 2}
 
@@ -75,6 +75,7 @@ class World:
         self.wanted: dict[tuple[int, int], set[tuple[str, bytes]]] = {}  # outcomes of accepted blocks
         self.offsets: dict[tuple[int, int], int] = {}  # of accepted blocks, in the ledger
         self.published: set[tuple[str, bytes]] = set()
+        self.missing: set[str] = set()  # topics of outcomes that do not exist
         self.copies: list[dict[int, Any]] = []
         self.clickhouse_down_until_s = 0.0
         self.clickhouse_starts = self.clock_step_ms = 0
@@ -206,16 +207,20 @@ class World:
         if block.meta.genesis:
             positions[COMMANDS] = (spans[0].topic_id, 0)
 
-    def publish(self, shard: int, messages: dict[str, list[Message]]) -> None:
-        """Outcomes arrive; they may only be of accepted blocks."""
+    def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
+        """Outcomes arrive, where their topic exists; they may only be of accepted blocks."""
         of_accepted = set().union(*(w for (s, _), w in self.wanted.items() if s == shard), set())
-        for topic, batch in messages.items():
+        there = {topic: batch for topic, batch in messages.items() if topic not in self.missing}
+        for topic, batch in there.items():
             for message in batch:
                 if (topic, message.value) not in of_accepted:
                     raise self.violation(
                         f"published an outcome that the ledger does not hold: {message.value!r}"
                     )
                 self.published.add((topic, message.value))
+        if there != messages:
+            self.count("kafka: outcomes for a topic that does not exist")
+        return messages.keys() - there.keys()
 
     # --- Redis ---------------------------------------------------------------------------------------------
 
@@ -234,7 +239,9 @@ class World:
             )
         for (shard, seq), offset in self.offsets.items():
             told = shard == change.shard and offset < change.head.published_to
-            if told and not self.wanted[shard, seq] <= self.published:
+            lags = {topic for topic, lag in change.head.lags.items() if lag.offset <= offset}
+            promised = {(topic, value) for topic, value in self.wanted[shard, seq] if topic not in lags}
+            if told and not promised <= self.published:
                 raise self.violation(f"Redis says that block {seq} of shard {shard} is published; it is not")
         if change.prev == change.head.hash:
             self.count("intake: a shard handed over with nothing unpublished")
@@ -276,6 +283,13 @@ class World:
             if self.chance.fault("Redis goes back", 0.03):
                 self._redis_goes_back()
             self._source_trouble()
+            for topic in map(outcomes_topic, traffic.APPS):
+                if self.chance.fault(f"outcomes missing: {topic}", 0.01):
+                    self.missing.add(topic)
+                    self.story(f"topic {topic} is deleted")
+                elif topic in self.missing and self.chance.uniform("up") < 0.15:
+                    self.missing.discard(topic)
+                    self.story(f"topic {topic} is there again")
             if self.chance.fault("broker clock steps", 0.02):
                 self.clock_step_ms += self.chance.below("step", 60_000) - 30_000
                 self.story("the broker's clock steps")
@@ -318,6 +332,7 @@ class World:
             await self._watched([speaking, *others], lambda: speaking.done())
             self.chance.healing = True
             self.story("no more faults from here on")
+            self.missing.clear()
             self.rows_per_day = dict.fromkeys(traffic.APPS, 10**6)
             self.wanted_apps = dict.fromkeys(traffic.APPS, True) | self.wanted_apps
             self.repeat_registry()
@@ -349,8 +364,8 @@ class World:
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
             time_ns,
-            mock.patch("stream.archive_run.open_block", opened),
-            mock.patch("stream.recovery.open_block", opened),
+            mock.patch("stream.archive_run.open_next", opened_next),
+            mock.patch("stream.recovery.open_next", opened_next),
         ):
             try:
                 self.loop.run_until_complete(self.main(records))

@@ -195,6 +195,19 @@ def rows_of(cycles: list[Cycle]) -> list[list[tuple[str, int, int]]]:
     ]
 
 
+def new_buffer(**rows_max: int) -> Buffer:
+    """Of all sources; `rows_max`: quotas by app."""
+    buffer = Buffer(0, {topic: source(0, topic) for topic in SOURCES}, limits.FAIR_ROWS_S)
+    for app, rows in rows_max.items():
+        buffer.limit(f"intake.{app}", rows)
+    return buffer
+
+
+def ones(count: int, value: bytes = b"x", first: int = 0, ms: int = NOON_MS) -> list[Batch]:
+    """Batches of one row, as apps send them that do not collect."""
+    return [packed(first + n, value, ms=ms + n) for n in range(count)]
+
+
 def unreadable(base: int, rows: int, ms: int = NOON_MS) -> Batch:
     """A batch that cannot be unpacked; its header does not tell."""
     return Batch(base, base + rows, ms, rows, 1, b"no gzip", None)

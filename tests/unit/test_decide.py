@@ -12,16 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import Block
-from schemas.kinds import Kind
-from schemas.limits import FAIR_ROWS_S, FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS, RECORD_BYTES_MAX
+from schemas.limits import FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS, RECORD_BYTES_MAX
 from schemas.report import day_of_date
 from schemas.rules import PACKAGED, Rules, load_rules
 from schemas.state import Head, Person
 from schemas.topics import COMMANDS
 from schemas.verdicts import CODES, REMEMBERS_ID, TAKES_CLAIM, TELLS_BALANCE, Verdict
-from stream.apply import apply
-from stream.batches.reader import Batch, Unreadable
-from stream.cycle_input import Buffer, Cycle
+from stream.cycle_input import Cycle
 from stream.decide import Platform, decide
 from stream.read import read_records
 from tests.making import (
@@ -35,9 +32,7 @@ from tests.making import (
     adoption,
     clock,
     cycle,
-    fetch,
     head,
-    packed,
     platform,
     record,
     rules,
@@ -153,20 +148,6 @@ def test_a_record_that_qualifies_for_two_verdicts_gets_the_earlier(verdict: Verd
     assert bool(row["id_member"]) == (verdict in REMEMBERS_ID)
     assert bool(row["claim_member"]) == (verdict in TAKES_CLAIM)
     assert bool(row["tells_balance"]) == (verdict in TELLS_BALANCE)
-
-
-def test_a_batch_that_cannot_be_read_is_one_row_and_its_neighbours_are_decided() -> None:
-    buffer = Buffer(0, {METRO: source(0)}, FAIR_ROWS_S)
-    bad = Unreadable("zstd", "more records than a batch may have")
-    refused = Batch(1, 2**31, NOON_MS, 7, 4, b"", bad)
-    buffer.add(fetch(METRO, [packed(0, record("a")), refused, packed(2**31, record("b"))]))
-    block = decided_cycle(buffer.take(head(), TODAY), head())
-    assert verdicts(block) == ["credited", "unreadable_batch", "credited"]
-    row = block.rows.to_pylist()[1]
-    assert (row["offset"], row["last_offset"]) == (1, 2**31 - 1)
-    assert row["detail"] == "batch: zstd: more records than a batch may have"
-    assert (row["bytes_size"], row["bytes_hash"], row["kind"]) == (0, "", Kind.NONE)
-    assert apply(block, head(), {}, 9).head.sources[METRO].next == 2**31 + 1
 
 
 commands = st.sampled_from(

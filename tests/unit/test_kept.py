@@ -6,9 +6,13 @@ import pytest
 
 from schemas.command import ClockCommand, decode_inputs, encode_command
 from schemas.kinds import Kind
+from schemas.limits import FAIR_ROWS_S
 from schemas.state import Person
 from schemas.topics import COMMANDS
 from schemas.verdicts import DEAD_LETTER, Verdict
+from stream.apply import apply
+from stream.batches.reader import Batch, Unreadable
+from stream.cycle_input import Buffer
 from stream.decide import decide
 from stream.read import read_records
 from tests.making import (
@@ -16,19 +20,23 @@ from tests.making import (
     BUS,
     METRO,
     NOON,
+    NOON_MS,
     SOURCES,
     TODAY,
     TOPIC_IDS,
     adoption,
     clock,
     cycle,
+    fetch,
     head,
+    packed,
     platform,
     record,
     registered,
+    source,
     uid,
 )  # fmt: skip
-from tests.unit.test_decide import DAY, ID_NUMBER, MADE, decided, verdicts
+from tests.unit.test_decide import DAY, ID_NUMBER, MADE, decided, decided_cycle, verdicts
 
 
 @pytest.mark.parametrize("verdict", MADE, ids=lambda v: v.code)
@@ -134,3 +142,17 @@ def test_who_gave_a_command_and_why_stands_in_its_row() -> None:
     # On the report in front of it nothing is said of that.
     both = decided((METRO, record()), (COMMANDS, encode_command(said))).rows
     assert both.column("by").to_pylist() == ["", "li"]
+
+
+def test_a_batch_that_cannot_be_read_is_one_row_and_its_neighbours_are_decided() -> None:
+    buffer = Buffer(0, {METRO: source(0)}, FAIR_ROWS_S)
+    bad = Unreadable("zstd", "more records than a batch may have")
+    refused = Batch(1, 2**31, NOON_MS, 7, 4, b"", bad)
+    buffer.add(fetch(METRO, [packed(0, record("a")), refused, packed(2**31, record("b"))]))
+    block = decided_cycle(buffer.take(head(), TODAY), head())
+    assert verdicts(block) == ["credited", "unreadable_batch", "credited"]
+    row = block.rows.to_pylist()[1]
+    assert (row["offset"], row["last_offset"]) == (1, 2**31 - 1)
+    assert row["detail"] == "batch: zstd: more records than a batch may have"
+    assert (row["bytes_size"], row["bytes_hash"], row["kind"]) == (0, "", Kind.NONE)
+    assert apply(block, head(), {}, 9).head.sources[METRO].next == 2**31 + 1

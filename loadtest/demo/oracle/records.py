@@ -96,7 +96,7 @@ def leaves(value):
         return [text for pair in value.items() for inner in pair for text in leaves(inner)]
     if isinstance(value, list):
         return [text for inner in value for text in leaves(inner)]
-    return [str(value)]
+    return [str(value).replace('"', "")]
 
 
 def is_phone(line):
@@ -113,7 +113,7 @@ def is_phone(line):
 
 def has_id_number(line):
     """A resident ID number (GB 11643) of somebody born from 1900 to 2021, however its digits are grouped."""
-    for found in re.findall(rf"(?<![0-9])(?=((?:[0-9]{BETWEEN}){{17}}[0-9Xx])(?![0-9]))", line):
+    for found in re.findall(r"(?<![0-9])(?=((?:[0-9][\s._:/-]*){17}[0-9Xx])(?![0-9]))", line):
         number = re.sub("[^0-9Xx]", "", found)
         total = sum(int(digit) * pow(2, 17 - i, 11) for i, digit in enumerate(number[:17]))
         if int(number[:2]) in REGIONS and "10X98765432"[total % 11] == number[17].upper():

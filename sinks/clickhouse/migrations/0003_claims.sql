@@ -52,9 +52,10 @@ LEFT JOIN (
 ) AS l ON l.shard = w.shard AND l.uid = w.uid AND l.winner.1 = w.seq AND l.winner.2 = w.row
 WHERE w.claim_member != 0;
 
--- One row per record whose id (app, report_id) had been answered before for another content. `differs` names
--- the columns. A shard refuses such a record as `duplicate`; the same id of a person in another shard it cannot
--- know. What was refused before its id is remembered (malformed, too late, ...) is no content of that id.
+-- One row per record whose id (app, report_id) had been answered before for another person or content. `differs`
+-- names the columns. A shard refuses such a record as `duplicate`, and keeps of it only whom it named; the same id
+-- of a person in another shard it cannot know. What was refused before its id is remembered (malformed, too late,
+-- ...) is no content of that id.
 CREATE OR REPLACE VIEW conflicting_ids AS
 WITH answered AS (
     SELECT
@@ -75,7 +76,10 @@ WITH answered AS (
 SELECT
     app,
     report_id,
-    arrayFilter((name, said, said_first) -> said != said_first, names, content, first_content) AS differs,
+    arrayFilter(
+        (name, said, said_first) -> said != said_first AND (name = 'uid' OR verdict != 'duplicate'),
+        names, content, first_content
+    ) AS differs,
     shard, seq, row, time, verdict, uid,
     first_place.1 AS first_shard,
     first_place.2 AS first_seq,

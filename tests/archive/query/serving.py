@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 from socket import socket
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -19,9 +20,9 @@ import clickhouse_connect
 
 from sinks.clickhouse.archive import ClickHouseArchive
 from sinks.clickhouse.client import CHDB_DATABASE
-from sinks.clickhouse.read_only import ReadOnlyArchive
 from sinks.clickhouse.run import NOTHING, Run
-from stream.query.endpoint import QueryEndpoint
+from stream.query.analysts import Passwords
+from stream.query.endpoint import QueryEndpoint, Reader
 
 SERVER = os.environ.get("POINTS_TEST_CLICKHOUSE_DSN")
 TOKEN = "sesame"
@@ -43,8 +44,8 @@ class Endpoint(NamedTuple):
 
 
 @contextmanager
-def serving(reader: ReadOnlyArchive) -> Iterator[Endpoint]:
-    """Runs the embedded endpoint over `reader`, and closes both."""
+def serving(reader: Reader, home: Path = Path("/nonexistent")) -> Iterator[Endpoint]:
+    """Runs the embedded endpoint over `reader`, with the analysts of the data folder `home`; closes both."""
     with closing(socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -52,10 +53,10 @@ def serving(reader: ReadOnlyArchive) -> Iterator[Endpoint]:
     runner = threading.Thread(target=loop.run_forever)
     runner.start()
     with ThreadPoolExecutor(1) as thread:
-        endpoint = QueryEndpoint(f"http://127.0.0.1:{port}", TOKEN, reader, thread)
+        endpoint = QueryEndpoint(f"http://127.0.0.1:{port}", Passwords(home, TOKEN), reader, thread)
         try:
             asyncio.run_coroutine_threadsafe(endpoint.start(), loop).result(30)
-            yield Endpoint("127.0.0.1", port, "reader", TOKEN, CHDB_DATABASE)
+            yield Endpoint("127.0.0.1", port, "operator", TOKEN, CHDB_DATABASE)
         finally:
             asyncio.run_coroutine_threadsafe(endpoint.stop(), loop).result(30)
             loop.call_soon_threadsafe(loop.stop)

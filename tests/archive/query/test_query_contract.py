@@ -12,6 +12,7 @@ import cramjam
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from clickhouse_cityhash.cityhash import CityHash128
 
 from tests.archive.query.serving import SERVER
 
@@ -23,6 +24,26 @@ def test_a_query_stands_in_the_url_in_the_body_or_in_both(ask):
     assert ask("SELECT 1 AS x", default_format="JSONEachRow").text == '{"x":1}\n'
     assert ask("SELECT 1 AS x", {"X-ClickHouse-Format": "JSONEachRow"}).text == '{"x":1}\n'
     assert ask(method="HEAD", query="SELECT 1").status == 200
+
+
+def test_brackets_may_stand_around_a_query(ask):
+    assert ask("(SELECT 1) UNION ALL (SELECT 2) FORMAT TSV").text == "1\n2\n"
+    assert ask("((SELECT 1 AS x)) EXCEPT SELECT 2 FORMAT TSVWithNames").text == "x\n1\n"
+
+
+def test_compress_1_is_clickhouses_own_compression(ask):
+    reply = ask("SELECT number FROM numbers(400000) FORMAT TSV", compress=1, enable_http_compression=0)
+    body, content, blocks = memoryview(reply.body), b"", 0
+    while body:
+        checksum = int.from_bytes(body[:8], "little") << 64 | int.from_bytes(body[8:16], "little")
+        size, whole = (int.from_bytes(body[at : at + 4], "little") for at in (17, 21))
+        assert CityHash128(bytes(body[16 : 16 + size])) == checksum
+        assert body[16] == 0x82
+        content += bytes(cramjam.lz4.decompress_block(body[25 : 16 + size], output_len=whole))
+        body, blocks = body[16 + size :], blocks + 1
+    assert content == b"".join(b"%d\n" % n for n in range(400_000))
+    assert blocks > 1
+    assert ask("SELECT * FROM nothing", compress=1).text.startswith("Code: 60."), "an error is plain"
 
 
 DATA = [{"n": 0, "t": "a'b"}, {"n": 1, "t": "c\td"}]
@@ -162,7 +183,7 @@ def test_the_database_is_named_in_the_url_or_in_a_header(ask, endpoint):
     assert ask(sql).text.strip() == endpoint.database
     by_header = ask(sql, {"X-ClickHouse-Database": endpoint.database}, database=None)
     assert by_header.text.strip() == endpoint.database
-    assert int(ask("SELECT count() FROM tables", database="system").text) > 0
+    assert int(ask("SELECT count() FROM system.tables").text) > 0
     unknown = ask(sql, database="nowhere")
     assert (unknown.status, unknown.headers["X-ClickHouse-Exception-Code"]) == (404, "81")
 

@@ -95,7 +95,7 @@ def test_a_time_series_panel(grafana, rows):
     expanded = macros(sql, START_S - HOUR_S, START_S + 6 * HOUR_S, HOUR_S)
     columns, series = grafana(expanded, param_shard=str(rows.shard))
     names = ["time", "verdict", "records", "points"]
-    types = ["DateTime('UTC')", "LowCardinality(String)", "UInt64", "Float64"]
+    types = ["DateTime('Asia/Shanghai')", "LowCardinality(String)", "UInt64", "Float64"]
     assert columns == list(zip(names, types, strict=True))
     start = dt.datetime.fromtimestamp(START_S, dt.UTC)
     hours = [start, start + dt.timedelta(hours=1), start + dt.timedelta(hours=2)]
