@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.kinds import Kind
-from schemas.limits import OFFSET_MAX, ROWS_PER_DAY
+from schemas.limits import OFFSET_MAX, RECORD_BYTES_MAX, ROWS_PER_DAY
 from schemas.report import Instant
 
 _Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,32}\Z")]
@@ -14,6 +14,7 @@ _Text = Annotated[str, Meta(min_length=1, max_length=200)]
 _Label = Annotated[str, Meta(max_length=200)]
 # Kafka's own form of a topic's id: 16 bytes in base64url.
 TopicId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{22}\Z")]
+IntakeTopic = Annotated[str, Meta(pattern=r"^intake\.[a-z][a-z0-9-]{0,30}\Z")]
 _Version = Annotated[int, Meta(ge=1, le=1)]
 
 
@@ -72,7 +73,35 @@ class AdoptCommand(Said, tag="adopt"):
     first: Annotated[int, Meta(ge=0, le=OFFSET_MAX)]
 
 
-Command = ClockCommand | AppCommand | AdoptCommand
+class ReplayCommand(Said, tag="replay"):
+    """Decides a record of an app that was refused once more, from its bytes, at this row: with all rules.
+
+    `topic`, `topic_id`, `partition` and `offset` say where the record stands, `hash` is the keyed hash of its
+    bytes (`schemas.verdicts` tells which refusals keep one). It is said to the person's shard, which cannot
+    see whether there ever was such a record: whoever says it has read it there.
+    """
+
+    row_kind: ClassVar[Kind] = Kind.REPLAY
+    topic: IntakeTopic
+    topic_id: TopicId
+    partition: Annotated[int, Meta(ge=0, le=65_535)]
+    offset: Annotated[int, Meta(ge=0, le=OFFSET_MAX)]
+    value: Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
+    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+
+
+class DismissCommand(Said, tag="dismiss"):
+    """Nothing more is to be done about refused records at these offsets; changes nothing else."""
+
+    row_kind: ClassVar[Kind] = Kind.DISMISS
+    topic: IntakeTopic
+    topic_id: TopicId
+    partition: Annotated[int, Meta(ge=0, le=65_535)]
+    first: Annotated[int, Meta(ge=0, le=OFFSET_MAX)]
+    last: Annotated[int, Meta(ge=0, le=OFFSET_MAX)]
+
+
+Command = ClockCommand | AppCommand | AdoptCommand | ReplayCommand | DismissCommand
 _decoder = msgspec.json.Decoder(Command)
 encode_command = msgspec.json.Encoder().encode
 _Command = TypeVar("_Command", bound=Said)
@@ -81,10 +110,11 @@ decode_app = msgspec.json.Decoder(App).decode
 
 
 def command_inputs(command: Command) -> str:
-    """What a command's row keeps of it, as JSON: all but the labels, which have columns of their own."""
+    """What a command's row keeps of it, as JSON: all but the labels, which have columns of their own, and
+    but the bytes of a record."""
     said = msgspec.to_builtins(command)
-    for name in ("version", "kind", "by", "approved_by", "reason"):
-        said.pop(name)
+    for name in ("version", "kind", "by", "approved_by", "reason", "value"):
+        said.pop(name, None)
     return msgspec.json.encode(said).decode()
 
 

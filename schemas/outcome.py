@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from schemas.kinds import Kind
 from schemas.report import date_of_day
 from schemas.topics import DEAD_LETTERS, INTAKE_PREFIX, app_of, outcomes_topic
 from schemas.verdicts import CODES, DEAD_LETTER
@@ -123,7 +124,37 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
         for topic, messages in zip(topics, told, strict=False)
         if messages
     }
+    if replayed := _replayed(block):
+        app, message, is_dead = replayed
+        out.setdefault(outcomes_topic(app), []).append(message)
+        dead += [Message(None, message.value, [])] * is_dead
     return out | {DEAD_LETTERS: dead} if dead else out
+
+
+def _replayed(block: "Block") -> tuple[str, Message, bool] | None:
+    """The outcome of a record that was decided once more, told to its app of the place where it stands, and
+    whether it is a dead letter again. It is the last row, as any command's, and of the platform's source."""
+    last = block.rows.num_rows - 1
+    if last < 0 or block.rows.column("kind")[last].as_py() != Kind.REPLAY:
+        return None
+    [row] = block.rows.slice(last).to_pylist()
+    place = msgspec.json.decode(row["inputs"], type=_Place)
+    outcome = Outcome(
+        VERSION, row["report_id"], CODES[row["verdict"]], row["detail"], row["reduction_mg"],
+        row["points_milli"], row["balance_milli"] if row["tells_balance"] else 0,
+        date_of_day(row["expiry_day"]).isoformat() if row["expiry_day"] else "",
+        place.topic, place.topic_id, place.partition, place.offset, place.offset,
+        block.meta.shard, block.meta.seq, last,
+    )  # fmt: skip
+    message = Message(row["uid"].encode() or None, _encode(outcome), [])
+    return app_of(place.topic), message, row["verdict"] in DEAD_LETTER
+
+
+class _Place(msgspec.Struct):
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
 
 
 _READ = (

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from schemas.block import Block, Meta, Span, empty_columns, make_block
 from schemas.codec import Refusal
-from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command
+from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command, DismissCommand
 from schemas.kinds import Kind
 from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, OFFSET_MAX
 from schemas.report import Report, shanghai_day, to_ms
@@ -72,6 +72,8 @@ def decide(
     `lags`.
     """
     today = shanghai_day(cycle.time_ms[0])
+    if reading.replay and app_of(reading.replay.topic) not in head.apps:  # there is nobody to tell
+        reading = reading._replace(items=[*reading.items[:-1], _NOBODYS], replay=None)
     accounts = {uid: _Account(persons[uid]) if uid in persons else _Account(Person()) for uid in reading.uids}
     columns = _expiries(persons, accounts, reading.uids, today, cycle.time_ms[0])
     desk = _Desk(platform, head, cycle, reading, accounts, seen, today)
@@ -142,6 +144,10 @@ class _Desk:
         # Whether no app's record was decided yet, so that nothing depends on the time.
         self.nothing_decided = not any(s.next for topic, s in head.sources.items() if topic != COMMANDS)
         self.apps: list[App | None] = [head.apps.get(app_of(span.topic)) for span in cycle.sources]
+        self.source = cycle.source
+        if reading.replay:  # a record of its app, wherever it stands
+            self.apps.append(head.apps.get(app_of(reading.replay.topic)))
+            self.source = [*cycle.source[:-1], len(cycle.sources)]
         self._terms: dict[tuple[int, str, int], Terms] = {}
         reports = [i for i, item in enumerate(reading.items) if item.__class__ is Report]
         right = shards_of([reading.items[i].uid for i in reports], platform.shards)
@@ -151,7 +157,7 @@ class _Desk:
         """The decision on record `i` of the cycle (columns `DECIDED`), and its effect on later rows."""
         if item.__class__ is not Report:
             return _refused(item if item.__class__ is Refusal else self._command(item, i), 0)
-        key = (self.cycle.source[i], item.methodology, self.reading.day[i])
+        key = (self.source[i], item.methodology, self.reading.day[i])
         terms = self._terms.get(key) or self._find_terms(key)
         account = self.accounts[item.uid]
         refusal = self._refusal(item, i, terms)
@@ -180,7 +186,7 @@ class _Desk:
         if terms.refusal:
             return terms.refusal
         methodology = terms.methodology
-        if report.scene_id is not UNSET and report.scene_id not in self.apps[self.cycle.source[i]].scenes:
+        if report.scene_id is not UNSET and report.scene_id not in self.apps[self.source[i]].scenes:
             return Refusal(Verdict.SCENE_NOT_GRANTED, "scene_id: not granted to this app")
         if report.region is not UNSET and not report.region.startswith(methodology.region_prefix):
             return Refusal(Verdict.OUT_OF_REGION, f"region: must begin with {methodology.region_prefix}")
@@ -207,6 +213,8 @@ class _Desk:
                 return self._register(app)
             case AdoptCommand():
                 return self._adopt(command, i)
+            case DismissCommand():
+                return _dismiss(command, self.cycle.shard)
             case _:
                 return self._set_clock(command, i)
 
@@ -260,6 +268,17 @@ class _Desk:
         source, methodology_id, day = key
         terms = self._terms[key] = terms_of(self.rules, self.apps[source], methodology_id, day, self.today)
         return terms
+
+
+_NOBODYS = Refusal(Verdict.FORBIDDEN_OPERATION, "topic: no registered app's")
+
+
+def _dismiss(command: DismissCommand, shard: int) -> Refusal:
+    if command.partition != shard or command.last < command.first:
+        return Refusal(Verdict.FORBIDDEN_OPERATION, "partition, first, last: no range of this shard")
+    return Refusal(
+        Verdict.COMMAND_APPLIED, f"{command.topic}: offsets {command.first} to {command.last} dismissed"
+    )
 
 
 def _nothing_of(topic: str, topic_id: str, offset: int) -> Span:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from schemas.codec import Refusal, read_reports
-from schemas.command import Command, read_command
+from schemas.command import Command, ReplayCommand, read_command
 from schemas.limits import FUTURE_TOLERANCE_MS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report, shanghai_day
 from schemas.rules import Rules
@@ -17,6 +17,7 @@ from stream.batches.reader import Unreadable
 from stream.cycle_input import Cycle
 
 _NO_COMMAND = Refusal(Verdict.MALFORMED, "record: no command of this version")
+_OTHER_BYTES = Refusal(Verdict.FORBIDDEN_OPERATION, "hash: not that of the bytes in value")
 
 
 class Reading(NamedTuple):
@@ -29,6 +30,8 @@ class Reading(NamedTuple):
     claim_member: list[int]  # of (person, methodology, claim key, day); 0 where the key's fields are missing
     uids: list[str]  # each person once, in order of first appearance
     lookups: dict[int, list[int]]  # by day: the members to look up in that generation
+    # The last row, where it decides a refused record once more: its item is that record's.
+    replay: ReplayCommand | None = None
 
 
 def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
@@ -38,15 +41,19 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     for i, value in enumerate(cycle.value):
         if value.__class__ is Unreadable:
             items[i] = Refusal(Verdict.UNREADABLE_BATCH, f"batch: {value.codec}: {value.reason}")
-    _read_commands(cycle, items, occurred_ms)
+    replay = _read_commands(cycle, items, occurred_ms, dedupe_key)
     n = len(items)
     day, id_member, claim_member = [0] * n, [0] * n, [0] * n
     uids: dict[str, None] = {}
     ids: dict[int, list[int]] = {}  # by day
     claims: dict[int, list[int]] = {}
     app_keys = [span.topic + "\0" for span in cycle.sources]
+    sources = cycle.source
+    if replay:
+        app_keys.append(replay.topic + "\0")
+        sources = [*sources[:-1], len(cycle.sources)]
     keyed = blake2b(digest_size=8, key=dedupe_key)
-    for i, (item, source, ms) in enumerate(zip(items, cycle.source, occurred_ms, strict=True)):
+    for i, (item, source, ms) in enumerate(zip(items, sources, occurred_ms, strict=True)):
         if item.__class__ is not Report:
             continue
         day[i] = d = (ms + SHANGHAI_OFFSET_MS) // DAY_MS
@@ -60,7 +67,7 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
             claims[d].append(member)
     newest = shanghai_day(cycle.time_ms[-1] + FUTURE_TOLERANCE_MS)
     lookups = _lookups(ids, claims, newest)
-    return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), lookups)
+    return Reading(items, occurred_ms, day, id_member, claim_member, list(uids), lookups, replay)
 
 
 def claim_on(member: int, day: int) -> int:
@@ -72,13 +79,31 @@ def claim_on(member: int, day: int) -> int:
     return member ^ day or 1
 
 
-def _read_commands(cycle: Cycle, items: list[Report | Refusal | Command], occurred_ms: list[int]) -> None:
-    """What stands in topic `commands` is no report: reads it again as what it is."""
+def _read_commands(
+    cycle: Cycle, items: list[Report | Refusal | Command], occurred_ms: list[int], dedupe_key: bytes
+) -> ReplayCommand | None:
+    """What stands in topic `commands` is no report: reads it again as what it is.
+
+    The item of a replay, which ends its cycle as every command does, is the record that it holds.
+    """
     for s, span in enumerate(cycle.sources):
         if span.topic == COMMANDS:
             for i, source in enumerate(cycle.source):
                 if source == s and cycle.value[i].__class__ is bytes:
                     items[i], occurred_ms[i] = read_command(cycle.value[i]) or _NO_COMMAND, 0
+    replay = items[-1]
+    if replay.__class__ is not ReplayCommand:
+        return None
+    if bytes_hash(replay.value, dedupe_key) != replay.hash:
+        items[-1] = _OTHER_BYTES
+        return None
+    items[-1:], occurred_ms[-1:] = read_reports([replay.value])
+    return replay
+
+
+def bytes_hash(value: bytes, dedupe_key: bytes) -> str:
+    """Keyed BLAKE2b-128 of a record's bytes; 32 hex digits."""
+    return blake2b(value, digest_size=16, key=dedupe_key, person=b"refused bytes").hexdigest()
 
 
 def _lookups(ids: dict[int, list[int]], claims: dict[int, list[int]], newest: int) -> dict[int, list[int]]:

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from schemas.block import Span, empty_columns
 from schemas.codec import Refusal
-from schemas.command import command_inputs
+from schemas.command import Command, command_inputs
 from schemas.kinds import Kind
 from schemas.report import EPOCH, Report, to_ms
 from schemas.verdicts import (
@@ -21,7 +21,7 @@ from schemas.verdicts import (
     Verdict,
 )
 from stream.cycle_input import Cycle
-from stream.read import Reading
+from stream.read import Reading, bytes_hash
 
 # The decided columns of one row, as a tuple in this order; everything else is copied from the record.
 DECIDED = (
@@ -49,9 +49,7 @@ def append_records(
         item if item.__class__ is Report and verdict not in KEEPS_ID_ALONE else _NO_REPORT
         for item, verdict in zip(reading.items, verdicts, strict=True)
     ]
-    columns["kind"] += [
-        _KIND[c] if (c := item.__class__) in _KIND else int(c.row_kind) for item in reading.items
-    ]
+    columns["kind"] += [_KIND.get(item.__class__, 0) for item in reading.items]
     columns["source"] += cycle.source
     columns["offset"] += cycle.offset
     columns["last_offset"] += cycle.last_offset
@@ -78,14 +76,22 @@ def append_records(
     ]
     for name in ("lots", "bytes_size", "bytes_hash", "by", "approved_by", "reason"):
         columns[name] += [_BLANK[name]] * len(rows)
+    values = [*cycle.value[:-1], reading.replay.value] if reading.replay else cycle.value
     for i, verdict in enumerate(verdicts):
         if verdict in KEEPS_ID_ALONE or verdict in DEAD_LETTER:
-            _name_refused(columns, first + i, reading.items[i], cycle.value[i], verdict, dedupe_key)
-    if _KIND.get(reading.items[-1].__class__) is None:  # a command is the last row of its cycle
-        command = reading.items[-1]
-        columns["inputs"][-1] = command_inputs(command)
-        for name in ("by", "approved_by", "reason"):
-            columns[name][-1] = getattr(command, name)
+            _name_refused(columns, first + i, reading.items[i], values[i], verdict, dedupe_key)
+    command = reading.replay or reading.items[-1]  # a command is the last row of its cycle
+    if _KIND.get(command.__class__) is None:
+        _name_command(columns, command)
+
+
+def _name_command(columns: dict[str, list], command: Command) -> None:
+    """The last row is a command's: what it says; of a replay beside what the record itself said."""
+    said, inputs = command_inputs(command), columns["inputs"][-1]
+    columns["kind"][-1] = int(command.row_kind)
+    columns["inputs"][-1] = f"{said[:-1]},{inputs[1:]}" if inputs else said
+    for name in ("by", "approved_by", "reason"):
+        columns[name][-1] = getattr(command, name)
 
 
 class Lost(NamedTuple):
@@ -130,11 +136,6 @@ def _name_refused(
     if verdict in DEAD_LETTER and value.__class__ is bytes:
         columns["bytes_size"][at] = len(value)
         columns["bytes_hash"][at] = bytes_hash(value, dedupe_key)
-
-
-def bytes_hash(value: bytes, dedupe_key: bytes) -> str:
-    """Keyed BLAKE2b-128 of a record's bytes; 32 hex digits."""
-    return hashlib.blake2b(value, digest_size=16, key=dedupe_key, person=b"refused bytes").hexdigest()
 
 
 _BLANK = {"lots": [], "bytes_size": 0, "bytes_hash": "", "by": "", "approved_by": "", "reason": ""}

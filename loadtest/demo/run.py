@@ -126,8 +126,10 @@ def hostile_beside(options: Options, settings: Settings) -> Iterator[Rogue | Non
     settings = onboard(settings, ROGUE, QUOTA)
     rogue = Rogue(settings)
     rogue.start()
-    yield rogue
-    rogue.stop()
+    try:
+        yield rogue
+    finally:
+        rogue.stop()
 
 
 def hostile_account(rogue: Rogue, workers: Workers, screen: Screen) -> Account:

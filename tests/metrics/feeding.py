@@ -35,6 +35,9 @@ class Transport:
     async def seek_to(self, positions: dict[TP, int]) -> None:
         self.placed |= positions
 
+    def partitions_of(self, topic: str) -> int:
+        return SHARDS
+
     async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
         return {tp: len(self._world.sources[tp.topic]) for tp in tps}
 

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 from schemas.block import Block
+from schemas.kinds import Kind
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import date_of_day, day_of_date, shanghai_day
 from schemas.state import Head, Person
@@ -216,9 +217,23 @@ def _count_situations(world: World) -> None:
             if shanghai_day(block.meta.time_ms) - shanghai_day(before.meta.time_ms) > LATE_WINDOW_DAYS:
                 world.count("time: a jump beyond the late window")
             _count_waiting(world, block)
+            _count_settled(world, block)
             verdicts = block.rows.column("verdict").to_pylist()
             if int(Verdict.ALREADY_CLAIMED) in verdicts and int(Verdict.CREDITED) in verdicts:
                 world.count("claim: won and lost in one cycle")
+
+
+def _count_settled(world: World, block: Block) -> None:
+    kind, verdict = (block.rows.column(name)[-1].as_py() for name in ("kind", "verdict"))
+    intent = world.broker.said[_record_rows(block)[-1]["place"]]
+    if intent.kind == "tampered":
+        world.count("replay: of other bytes")
+    elif intent.kind == "replay" and kind != Kind.REPLAY:
+        world.count("replay: of an app that is not registered")
+    elif kind == Kind.REPLAY:
+        world.count(f"replay: {CODES[verdict]}")
+    elif kind == Kind.DISMISS:
+        world.count("dismissed")
 
 
 def _count_waiting(world: World, block: Block) -> None:

@@ -64,6 +64,15 @@ SITUATIONS = (
     "intake: made again between fetch and append",
     "intake: a quota of rows used up",
     "fair: a record waits behind one that came later",
+    # the platform settles what was refused
+    "replay: of other bytes",
+    "replay: of an app that is not registered",
+    "replay: credited",
+    "replay: malformed",
+    "replay: duplicate",
+    "replay: already_claimed",
+    "replay: app_not_active",
+    "dismissed",
     # decisions
     "cycle: two apps merged",
     "cycle: another day",

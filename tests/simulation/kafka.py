@@ -22,6 +22,7 @@ class Broker:
         self._world = world
         self._made = 0
         self.ids: dict[str, str] = {}
+        self.topic_of: dict[str, str] = {}  # by id, also of topics that are gone
         self._last: dict[TP, Place] = {}
         self.logs: dict[TP, list[Batch]] = defaultdict(list)
         self.ends: dict[TP, int] = defaultdict(int)
@@ -35,6 +36,7 @@ class Broker:
         """The topic is deleted and made again: same name, other id, empty."""
         self._made += 1
         self.ids[topic] = f"{topic}-{self._made}".ljust(22, "-").replace(".", "-")
+        self.topic_of[self.ids[topic]] = topic
         for of_all in (self._last, self.logs, self.ends, self.starts):
             for tp in [tp for tp in of_all if tp.topic == topic]:
                 del of_all[tp]

@@ -69,7 +69,7 @@ class ShardModel:
         """The rows of one block; expiries of the persons touched, then what was lost, then one a record."""
         answers = []
         today = date_of(records[0].time_ms)
-        for uid in dict.fromkeys(r.intent.uid for r in records if r.intent.kind == "report"):
+        for uid in dict.fromkeys(r.intent.uid for r in records if r.intent.uid):
             for expires in sorted(self.lots.get(uid, {})):
                 if expires < today:
                     points = self.lots[uid].pop(expires)
@@ -113,8 +113,6 @@ class ShardModel:
         topic, intent, time_ms = record.topic, record.intent, record.time_ms
         first = not self.reported
         self.reported = self.reported or topic != "commands"
-        if intent.kind == "rubbish":
-            return Answer("malformed")
         if intent.kind == "unreadable":
             return Answer("unreadable_batch")
         if intent.kind == "app":
@@ -125,6 +123,17 @@ class ShardModel:
             return self._adopt(intent)
         if intent.kind == "clock":
             return Answer("command_applied" if intent.at_ms >= time_ms or first else "forbidden_operation")
+        if intent.kind == "dismiss":
+            return Answer("command_applied")
+        if intent.kind == "tampered" or (intent.kind == "replay" and intent.topic not in self.active):
+            return Answer("forbidden_operation")
+        if intent.kind == "replay":  # as the app's record that it is, but at this row
+            return self._answer(intent.topic, intent.of, time_ms, today)
+        return self._answer(topic, intent, time_ms, today)
+
+    def _answer(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> Answer:
+        if intent.kind == "rubbish":
+            return Answer("malformed")
         verdict = self._verdict(topic, intent, time_ms, today)
         reduction = points = 0
         expires = None

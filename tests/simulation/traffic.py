@@ -7,11 +7,12 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from schemas.command import AdoptCommand, App, AppCommand, encode_command
+from schemas.command import AdoptCommand, App, AppCommand, DismissCommand, ReplayCommand, encode_command
 from schemas.report import SHANGHAI
 from schemas.rules import Bundle, Exchange, Methodology, Rules
 from schemas.shards import shards_of
 from schemas.topics import COMMANDS, intake_topic
+from stream.read import bytes_hash
 from tests.simulation.chance import Chance
 
 SHARDS = 2
@@ -49,8 +50,9 @@ def persons() -> list[str]:
 
 
 class Intent(NamedTuple):
-    """One record as meant: `kind` is 'report', 'clock', 'app', 'adopt', 'rubbish', or 'unreadable': a whole
-    batch of `offsets`; `value` its bytes."""
+    """One record as meant: `kind` is 'report', 'clock', 'app', 'adopt', 'rubbish', 'replay' (of the record
+    that `of` means), 'tampered' (a replay of other bytes), 'dismiss', or 'unreadable': a whole batch of
+    `offsets`; `value` its bytes."""
 
     kind: str
     value: bytes
@@ -66,6 +68,7 @@ class Intent(NamedTuple):
     topic: str = ""
     topic_id: str = ""
     first: int = 0
+    of: "Intent | None" = None
     offsets: int = 1
     rows: int = 1  # what a source pays for it
 
@@ -126,6 +129,25 @@ def adoption(topic: str, topic_id: str, first: int) -> Intent:
     return Intent("adopt", value, topic=topic, topic_id=topic_id, first=first)
 
 
+def replay(place: tuple[str, str, int, int], of: Intent, key: bytes, tampered: bool) -> Intent:
+    """The platform has a record decided once more; `place`: topic, id, partition, offset."""
+    topic, topic_id, partition, offset = place
+    digest = bytes_hash(of.value + b" " * tampered, key)
+    command = ReplayCommand(
+        topic=topic, topic_id=topic_id, partition=partition, offset=offset, value=of.value, hash=digest
+    )
+    if tampered:
+        return Intent("tampered", encode_command(command))
+    return Intent("replay", encode_command(command), of.uid, topic=topic, of=of)
+
+
+def dismissal(place: tuple[str, str, int, int]) -> Intent:
+    """The platform will do nothing more about a refused record."""
+    topic, topic_id, partition, offset = place
+    command = DismissCommand(topic=topic, topic_id=topic_id, partition=partition, first=offset, last=offset)
+    return Intent("dismiss", encode_command(command))
+
+
 def unreadable(offsets: int, by_header: bool) -> Intent:
     """A batch of so many offsets that no client can read; what its header refuses is paid as one row."""
     return Intent("unreadable", b"", offsets=offsets, rows=1 if by_header else offsets)
@@ -163,6 +185,8 @@ async def speak(world: Any, records: int) -> None:
             offset_ms = max(offset_ms, command.at_ms - world.now_ms())
             world.count("time: a clock command")
             continue
+        if chance.uniform("dead letter") < 0.06:
+            world.settle_dead_letter()
         topic = intake_topic(APPS[chance.below("app", len(APPS))])
         if chance.uniform("unreadable") < 0.03:
             shard, by_header = chance.below("rubbish to", world.shards), chance.uniform("header") < 0.5

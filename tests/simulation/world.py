@@ -165,6 +165,26 @@ class World:
         self.broker.produce(COMMANDS, shard, traffic.adoption(topic, topic_id, first))
         self.story(f"shard {shard}: {topic} is to go on at offset {first}")
 
+    def settle_dead_letter(self) -> None:
+        """The platform replays or dismisses some record of an app, whatever became of it.
+
+        It may be one that was credited, that waits still, or that was replayed before.
+        """
+        said = [(place, i) for place, i in self.broker.said.items() if i.kind in ("report", "rubbish")]
+        if not said:
+            return
+        recent = said[-12:]
+        (topic_id, partition, offset), of = recent[self.chance.below("which letter", len(recent))]
+        place = (self.broker.topic_of[topic_id], topic_id, partition, offset)
+        shard = traffic.persons().index(of.uid) // 5 if of.uid else partition
+        draw = self.chance.uniform("settle")
+        if draw < 0.1:
+            self.broker.produce(COMMANDS, partition, traffic.dismissal(place))
+            return
+        key = bytes.fromhex(GENESIS["dedupe_key"])
+        replayed = traffic.replay(place, of, key, tampered=draw < 0.2)
+        self.broker.produce(COMMANDS, shard, replayed)
+
     def land(self, shard: int, block: Block, writer: Process) -> int:
         """A block arrives in the ledger; readers accept it if it follows the head."""
         offset = self.ledger.put(shard, *ledger_record(block))
