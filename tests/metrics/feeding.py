@@ -41,9 +41,6 @@ class Transport:
     async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
         return {tp: len(self._world.sources[tp.topic]) for tp in tps}
 
-    def partitions_of(self, topic: str) -> int:
-        return SHARDS
-
     async def subscribe_to(self, topics: list[str]) -> None:
         """They are all there from the beginning."""
 
