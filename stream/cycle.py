@@ -19,7 +19,7 @@ from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
 from stream.apply import apply
 from stream.bisect import decide_each
 from stream.cycle_input import Buffer, Cycle
-from stream.decide import Platform, continues
+from stream.decide_command import Platform, continues
 from stream.errors import OperatorError
 from stream.read import Reading, read_records
 

@@ -3,46 +3,28 @@
 `decide` reads no clock and does no I/O; the same arguments give the same block, byte for byte.
 """
 
-from typing import NamedTuple
-
 from msgspec import UNSET
 
-from schemas.block import Block, Meta, Span, empty_columns, make_block
+from schemas.block import Block, Meta, empty_columns, make_block
 from schemas.codec import Refusal
-from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command, DismissCommand
+from schemas.command import App, Command
 from schemas.kinds import Kind
-from schemas.limits import CLOCK_YEAR_MAX, FUTURE_TOLERANCE_MS, OFFSET_MAX
-from schemas.report import Report, shanghai_day, to_ms
-from schemas.rules import Rules, floor_ratio
+from schemas.limits import FUTURE_TOLERANCE_MS
+from schemas.report import Report, shanghai_day
+from schemas.rules import floor_ratio
 from schemas.shards import shards_of
-from schemas.state import NO_LAGS, Head, Lag, Person, Source
-from schemas.topics import COMMANDS, app_of, intake_topic
+from schemas.state import NO_LAGS, Head, Lag, Person
+from schemas.topics import app_of
 from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
 from stream.cycle_input import Cycle
+from stream.decide_command import Platform, decide_command
 from stream.read import Reading, claim_on
 from stream.record_rows import Lost, append_lost, append_records
 from stream.terms import Terms, terms_of
 
-
-class Platform(NamedTuple):
-    """What holds for the life of a platform, from the genesis block, and the rules in use."""
-
-    name: str
-    shards: int
-    dedupe_key: bytes
-    simulated_clock: bool
-    fair_rows_s: int
-    rules: Rules
-
-
 # Plain integers: what an IntEnum does in Python code costs 0.3 us a use, five times a record.
 _CREDITED, _CREDITED_IN_PART = int(Verdict.CREDITED), int(Verdict.CREDITED_IN_PART)
 _CAP_REACHED, _RECORDED_ONLY = int(Verdict.CAP_REACHED), int(Verdict.RECORDED_ONLY)
-
-
-def continues(span: Span, source: Source) -> bool:
-    """Whether a span begins where the source stands: under another id, or behind a loss, it does not."""
-    return (span.topic_id, span.first) == (source.topic_id, source.next)
 
 
 class _Account:
@@ -138,11 +120,9 @@ class _Desk:
         self.cycle, self.reading, self.accounts, self.today = cycle, reading, accounts, today
         self.known = seen.copy()
         self.head = head
-        self.lost: list[Lost] = []
+        self.lost: tuple[Lost, ...] = ()
         self.clock_offset_ms = head.clock_offset_ms
         self.end_ms = cycle.time_ms[-1]  # the shard's time after this cycle
-        # Whether no app's record was decided yet, so that nothing depends on the time.
-        self.nothing_decided = not any(s.next for topic, s in head.sources.items() if topic != COMMANDS)
         self.apps: list[App | None] = [head.apps.get(app_of(span.topic)) for span in cycle.sources]
         self.source = cycle.source
         if reading.replay:  # a record of its app, wherever it stands
@@ -207,62 +187,12 @@ class _Desk:
         return None
 
     def _command(self, command: Command, i: int) -> Refusal:
-        """What becomes of a command; most take effect by `apply`, as no row follows them in this cycle."""
-        match command:
-            case AppCommand(app=app):
-                return self._register(app)
-            case AdoptCommand():
-                return self._adopt(command, i)
-            case DismissCommand():
-                return _dismiss(command, self.cycle.shard)
-            case _:
-                return self._set_clock(command, i)
-
-    def _register(self, app: App) -> Refusal:
-        source = self.head.sources.get(intake_topic(app.id))
-        known = self.head.apps.get(app.id)
-        if not app.topic_id or (known and known.topic_id != app.topic_id) or (source and not known):
-            return Refusal(Verdict.FORBIDDEN_OPERATION, "app.topic_id: must be the intake topic's, for good")
-        return Refusal(Verdict.COMMAND_APPLIED, f"app {app.id}: {'active' if app.active else 'suspended'}")
-
-    def _adopt(self, command: AdoptCommand, i: int) -> Refusal:
-        """A source goes on elsewhere: under another id, or behind what was deleted unread."""
-        source = self.head.sources.get(command.topic)
-        if source is None:
-            return Refusal(Verdict.FORBIDDEN_OPERATION, "topic: no source of this shard")
-        at = self._decided_to(command.topic, source)
-        same = command.topic_id == source.topic_id
-        if same and command.first < at:
-            return Refusal(Verdict.FORBIDDEN_OPERATION, "first: below the position, which is decided")
-        if same and command.first == at:
-            return Refusal(Verdict.COMMAND_APPLIED, f"{command.topic}: nothing was lost")
-        last = command.first - 1 if same else OFFSET_MAX
-        self.lost.append(
-            Lost(_nothing_of(command.topic, source.topic_id, at), at, last, self.cycle.time_ms[i])
-        )
-        if not same and command.first:
-            span = _nothing_of(command.topic, command.topic_id, 0)
-            self.lost.append(Lost(span, 0, command.first - 1, self.cycle.time_ms[i]))
-        return Refusal(
-            Verdict.COMMAND_APPLIED, f"{command.topic}: read from offset {command.first}; lost from {at} on"
-        )
-
-    def _decided_to(self, topic: str, source: Source) -> int:
-        """The offset of a source that is due before a command, which ends its cycle."""
-        taken = (s.next for s in self.cycle.sources if s.topic == topic != COMMANDS and continues(s, source))
-        return next(taken, source.next)
-
-    def _set_clock(self, command: ClockCommand, i: int) -> Refusal:
-        if not self.platform.simulated_clock:
-            return Refusal(Verdict.FORBIDDEN_OPERATION, "clock: genesis allows no simulated clock")
-        at_ms = to_ms(command.at)
-        if command.at.year > CLOCK_YEAR_MAX:
-            return Refusal(Verdict.FORBIDDEN_OPERATION, f"at: at most {CLOCK_YEAR_MAX}")
-        # A platform may begin in the past; once it has decided on a report, its time only goes on.
-        if at_ms < self.cycle.time_ms[i] and not (self.nothing_decided and i == 0):
-            return Refusal(Verdict.FORBIDDEN_OPERATION, "at: a shard's time never steps back")
-        self.clock_offset_ms, self.end_ms = at_ms - self.cycle.broker_ms[i], at_ms
-        return Refusal(Verdict.COMMAND_APPLIED, f"clock_offset_ms: {self.clock_offset_ms}")
+        """What becomes of a command, and what it means for the rest of the block."""
+        decided = decide_command(command, self.platform, self.head, self.cycle, i)
+        self.lost = decided.lost
+        if decided.clock_offset_ms is not None:
+            self.clock_offset_ms, self.end_ms = decided.clock_offset_ms, decided.end_ms
+        return decided.refusal
 
     def _find_terms(self, key: tuple[int, str, int]) -> Terms:
         source, methodology_id, day = key
@@ -271,19 +201,6 @@ class _Desk:
 
 
 _NOBODYS = Refusal(Verdict.FORBIDDEN_OPERATION, "topic: no registered app's")
-
-
-def _dismiss(command: DismissCommand, shard: int) -> Refusal:
-    if command.partition != shard or command.last < command.first:
-        return Refusal(Verdict.FORBIDDEN_OPERATION, "partition, first, last: no range of this shard")
-    return Refusal(
-        Verdict.COMMAND_APPLIED, f"{command.topic}: offsets {command.first} to {command.last} dismissed"
-    )
-
-
-def _nothing_of(topic: str, topic_id: str, offset: int) -> Span:
-    """A span in which nothing is read: it only names what a row speaks of."""
-    return Span(topic, topic_id, offset, offset)
 
 
 def _refused(refusal: Refusal, balance_milli: int) -> tuple:
