@@ -25,8 +25,11 @@ class Commands:
 
     def __init__(self, head: Head, cycle: Cycle, simulated_clock: bool) -> None:
         self._head, self._cycle, self._simulated_clock = head, cycle, simulated_clock
-        # Whether no app's record was decided yet, so that nothing depends on the time.
-        self._nothing_decided = not any(s.next for topic, s in head.sources.items() if topic != COMMANDS)
+        # Whether no app's record was decided yet, so that nothing depends on the time. A source that was
+        # adopted may stand at 0 again, but what it paid stays.
+        self._nothing_decided = not any(
+            source.next or source.paid_us for topic, source in head.sources.items() if topic != COMMANDS
+        )
         self.lost: list[Lost] = []
         self.clock_offset_ms = head.clock_offset_ms
         self.end_ms = cycle.time_ms[-1]
