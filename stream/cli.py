@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "stream.commands.doctor:doctor",
     "app": "stream.commands.app:app",
     "analyst": "stream.commands.analyst:analyst",
+    "dead": "stream.commands.dead:dead",
     "topics": "stream.commands.topics:topics",
     "worker": "stream.commands.worker:worker",
     "query": "stream.commands.query:query",

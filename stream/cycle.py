@@ -19,8 +19,9 @@ from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
 from stream.apply import apply
 from stream.bisect import decide_each
 from stream.cycle_input import Buffer, Cycle
-from stream.decide_command import Platform, continues
+from stream.decide import Platform
 from stream.errors import OperatorError
+from stream.obey import continues
 from stream.read import Reading, read_records
 
 NOT_ADOPTED = (

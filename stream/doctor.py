@@ -1,11 +1,12 @@
 """Checks of everything a stack needs, each with what to do when it fails. They change nothing; to be told the
 broker's time, one writes an empty record to topic `clock`, which nobody reads."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import msgspec
 from schemas.topics import topic_specs
 from stream import redis_health
 from stream import settings as settings_module
+from stream.dead_letter_watch import old_dead_letters
 from stream.embedded import folder, jars, kafka, keeper, ports, processes, redis, stack_file
 from stream.errors import OperatorError
 from stream.platform import clock
@@ -69,6 +71,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         ("redis", lambda: _redis(settings)),
         ("clocks", lambda: _clocks(settings)),
         ("clickhouse", lambda: _clickhouse(settings)),
+        ("refused records", lambda: _refused(settings)),
     ]
     found = [_run(name, check) for name, check in checks[:3]]
     found += [loading, *(_run(name, check) for name, check in checks[3:])]
@@ -200,26 +203,20 @@ def _topics(settings: Settings | None) -> str:
         raise Skipped("only the admin may see how topics are configured")
     try:
         admin = admin_client(settings)
-        specs = topic_specs(settings.shards, sorted({*apps_with_topics(admin), *_registered(settings)}))
+        apps = set(apps_with_topics(admin))
+        with contextlib.suppress(OperatorError):  # Redis's own check tells it
+            apps.update(registry(settings))
+        specs = topic_specs(settings.shards, sorted(apps))
         differences = topic_differences(admin, specs)
     except KafkaException as error:
         raise Skipped("Kafka does not answer") from error
     told = "; ".join(difference.text for difference in differences)
     if not all(difference.surplus for difference in differences):
-        todo = (
-            "run `points up`, which makes and corrects topics; an intake topic made again is to be adopted."
-        )
+        todo = "run `points up`, which makes and corrects topics; what is made again is to be adopted."
         raise OperatorError(told, todo)
     if differences:
         raise Warned(told, "see docs/runbook.md, a topic is missing or has too many partitions.")
     return f"{len(specs)} topics of {settings.shards} partitions"
-
-
-def _registered(settings: Settings) -> Iterable[str]:
-    try:
-        return registry(settings)
-    except OperatorError:
-        return ()  # Redis's own check tells it
 
 
 def _redis(settings: Settings | None) -> str:
@@ -271,6 +268,19 @@ def _redis_ahead_ms(settings: Settings) -> int:
             return clock.outside_ms(seconds * 1_000 + microseconds // 1_000, from_ms, clock.now_ms())
     except RedisError as error:
         raise Skipped(f"Redis does not tell its time: {error}") from error
+
+
+def _refused(settings: Settings | None) -> str:
+    if settings is None:
+        raise Skipped(NO_STACK)
+    try:
+        found = old_dead_letters(settings)
+    except OperatorError as error:
+        raise Skipped(f"the archive tells, and does not answer: {error.message}") from error
+    if found:
+        told = ", ".join(f"{app} {records}" for app, records in found.items())
+        raise Warned(f"refused 20 days ago, and waiting: {told}", "see docs/runbook.md, refused records.")
+    return "none waits for longer than 20 days"
 
 
 def _clickhouse(settings: Settings | None) -> str:

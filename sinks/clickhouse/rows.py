@@ -1,10 +1,11 @@
 """The rows of a run as ClickHouse takes them: column by column, no Python per row."""
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from schemas.block import COLUMNS, Span
-from schemas.kinds import NAMES
+from schemas.kinds import NAMES, Kind
 from schemas.topics import app_of
 from schemas.verdicts import CODES
 from sinks.clickhouse.run import Insert, Run
@@ -52,7 +53,7 @@ def rows_of(run: Run) -> pa.RecordBatch:
         "block_time": by_block([block.meta.time_ms for block in blocks], "i8").cast(_MS),
         "ledger_offset": by_block([b.ledger_offset for b in run.blocks], "i8"),
         "rules": _dictionary([block.meta.rules for block in blocks], block_of),
-        "app": _dictionary([app_of(topic) for topic in topics], place),
+        "app": _apps(topics, place, said["kind"].to_numpy(), said["inputs"]),
         "topic": _dictionary(topics, place),
         "topic_id": _dictionary(topic_ids, place),
         "release": _dictionary([block.meta.release for block in blocks], block_of),
@@ -88,6 +89,16 @@ def _topics(run: Run, block_of: np.ndarray, source: np.ndarray) -> tuple[list[st
     place = np.where(source < 0, ends[block_of] - 1, (ends - sizes)[block_of] + source)
     spans = [span for spans in lists for span in spans]
     return [span.topic for span in spans], [span.topic_id for span in spans], place
+
+
+def _apps(topics: list[str], place: np.ndarray, kinds: np.ndarray, inputs: pa.Array) -> pa.DictionaryArray:
+    """Whose record each row is; a replay stands in `commands`, and names the topic of its record."""
+    apps = [app_of(topic) for topic in topics]
+    replays = np.flatnonzero(kinds == int(Kind.REPLAY))
+    place = place.copy()
+    place[replays] = len(apps) + np.arange(len(replays))
+    apps += [app_of(orjson.loads(inputs[int(row)].as_py())["topic"]) for row in replays]
+    return _dictionary(apps, place)
 
 
 def _lots(lots: pa.ListArray) -> pa.ListArray:

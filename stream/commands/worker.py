@@ -52,11 +52,13 @@ def archive() -> None:
     """Write the ledger into ClickHouse, and answer queries where ClickHouse is chDB."""
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import ExitStack
+    from functools import partial
     from urllib.parse import urlsplit
 
     from sinks.clickhouse.archive import ClickHouseArchive
     from sinks.clickhouse.engine import Engine, EngineArchive, EngineReader
     from stream.archive import ArchiveHandler
+    from stream.dead_letter_watch import DeadLetterWatch, old_dead_letters
     from stream.faust_app import batch_app, run_beside
     from stream.platform.clock import check_clock
     from stream.platform.kafka_admin import topics_seen_by
@@ -76,6 +78,9 @@ def archive() -> None:
         if engine:
             reader, passwords = EngineReader(engine), Passwords(settings.home, settings.query_token)
             run_beside(app, QueryEndpoint(settings.query_url, passwords, reader, thread))
+        run_beside(
+            app, DeadLetterWatch(partial(old_dead_letters, settings), handler.metrics.old_dead_letters)
+        )
         _run(settings, app, "archive", handler.metrics, urlsplit(settings.query_url).port)
 
 

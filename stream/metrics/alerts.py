@@ -177,6 +177,14 @@ ALERTS = (
         above=300,
     ),
     Alert(
+        "PointsDeadLettersOld",
+        "warning",
+        Worst("max", ("app",), "points_dead_letters_old"),
+        "{{ $labels.app }}: {{ $value | humanize }} records refused 20 days ago wait for somebody",
+        "refused records",
+        above=0,
+    ),
+    Alert(
         "PointsRecoveriesFlapping",
         "warning",
         Sum(("instance", "reason"), "points_recoveries_total", window_min=10),

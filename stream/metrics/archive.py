@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from faust.types.tuples import TP
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -40,6 +40,13 @@ class ArchiveMetrics(WorkerMetrics):
         self._archived = Counter(
             "points_archived_rows", "Rows written and read back as there.", registry=self.registry
         )
+        self._dead_letters = Gauge(
+            "points_dead_letters_old",
+            "Records refused more than 20 days ago that were neither replayed nor dismissed; their bytes are"
+            " deleted after 30.",
+            ["app"],
+            registry=self.registry,
+        )
         self._unavailable = Counter(
             "points_archive_retries",
             "Calls of ClickHouse that failed and are made again.",
@@ -59,6 +66,12 @@ class ArchiveMetrics(WorkerMetrics):
         self._insert_rows = Histogram(
             "points_archive_insert_rows", "Rows of an insert.", buckets=ROWS, registry=self.registry
         )
+
+    def old_dead_letters(self, records: dict[str, int]) -> None:
+        """So many refused records of each app wait for somebody; of all others none."""
+        self._dead_letters.clear()
+        for app, count in records.items():
+            self._dead_letters.labels(app).set(count)
 
     def backlog(self, tp: TP) -> Backlog | None:
         return self.backlogs.get(tp.partition)

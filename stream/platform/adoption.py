@@ -7,6 +7,8 @@ refuses what is below its position under the same id.
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import TopicPartition
@@ -206,10 +208,19 @@ def repeat_registry(settings: Settings, said: dict[str, str]) -> tuple[list[str]
 
 def wait_in_force(settings: Settings, adoptions: dict[int, AdoptCommand]) -> list[int]:
     """Waits until every shard goes on there; not if no intake worker runs. Returns the shards that do not."""
+    return _wait(settings, {shard: partial(_is_in_force, adopted) for shard, adopted in adoptions.items()})
+
+
+def wait_decided(settings: Settings, offsets: dict[int, int]) -> list[int]:
+    """Waits likewise until each shard has decided what stands in its `commands` at an offset."""
+    return _wait(settings, {shard: partial(_is_decided, offset) for shard, offset in offsets.items()})
+
+
+def _wait(settings: Settings, done: dict[int, Callable[[dict[str, Source]], bool]]) -> list[int]:
     deadline_s = time.monotonic() + onboarding.IN_FORCE_TIMEOUT_S
     while True:
-        found = asyncio.run(_sources(settings, list(adoptions)))
-        behind = [shard for shard, adopted in adoptions.items() if not _is_in_force(found[shard], adopted)]
+        found = asyncio.run(_sources(settings, list(done)))
+        behind = [shard for shard, is_done in done.items() if not is_done(found[shard])]
         if not behind or time.monotonic() > deadline_s or not onboarding.intake_runs(settings):
             return behind
         time.sleep(onboarding.IN_FORCE_POLL_S)
@@ -220,6 +231,11 @@ async def _sources(settings: Settings, shards: list[int]) -> dict[int, dict[str,
         return {s: head.sources if (head := await store.load_head(s)) else {} for s in shards}
 
 
-def _is_in_force(sources: dict[str, Source], adopted: AdoptCommand) -> bool:
+def _is_in_force(adopted: AdoptCommand, sources: dict[str, Source]) -> bool:
     source = sources.get(adopted.topic)
     return source is not None and source.topic_id == adopted.topic_id and source.next >= adopted.first
+
+
+def _is_decided(offset: int, sources: dict[str, Source]) -> bool:
+    commands = sources.get(topics.COMMANDS)
+    return commands is not None and commands.next > offset

@@ -1,4 +1,6 @@
-"""How the platform says something: one record a shard in topic `commands`."""
+"""How the platform says something: records in topic `commands`, in the partition that is the shard."""
+
+from collections.abc import Iterable
 
 from confluent_kafka import Producer
 
@@ -12,6 +14,11 @@ FLUSH_TIMEOUT_S = 30.0
 
 def say(settings: Settings, commands: dict[int, Command]) -> dict[int, int]:
     """Gives each shard its command; the offset of each, once the broker has all. Raises OperatorError."""
+    return say_all(settings, commands.items())
+
+
+def say_all(settings: Settings, commands: Iterable[tuple[int, Command]]) -> dict[int, int]:
+    """Gives shards any number of commands, in their order; the offset of each shard's last one."""
     failed: list[str] = []
     offsets: dict[int, int] = {}
     producer = Producer({**settings.librdkafka("admin"), "acks": "all", "enable.idempotence": True})
@@ -22,7 +29,7 @@ def say(settings: Settings, commands: dict[int, Command]) -> dict[int, int]:
         else:
             offsets[message.partition()] = message.offset()
 
-    for shard, command in commands.items():
+    for shard, command in commands:
         producer.produce(COMMANDS, encode_command(command), partition=shard, on_delivery=delivered)
     left = producer.flush(FLUSH_TIMEOUT_S)
     if failed or left:

@@ -36,7 +36,7 @@ async def write_genesis(
             " its records.",
             "put it back from a replica or a copy; see docs/runbook.md, ledger emptied.",
         )
-    key = await _dedupe_key(ledger, ends) or secrets.token_hex(16)
+    key = await dedupe_key(ledger, ends) or secrets.token_hex(16)
     for shard in reversed(empty):
         genesis = {
             "shards": shards,
@@ -67,8 +67,11 @@ def witness(ends: Mapping[int, int], seen: Mapping[int, int], begun: bool) -> st
     return None
 
 
-async def _dedupe_key(ledger: Ledger, ends: Mapping[int, int]) -> str | None:
-    """The key was drawn once: shards written later, after an interruption, take over the others'."""
+async def dedupe_key(ledger: Ledger, ends: Mapping[int, int]) -> str | None:
+    """The key was drawn once: shards written later, after an interruption, take over the others'.
+
+    `ends`: where the ledger of each shard ends.
+    """
     for shard, end in ends.items():
         if end:
             async for _, record in ledger.read(shard, 0, 1):

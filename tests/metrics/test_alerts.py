@@ -119,6 +119,7 @@ points_service_up{service="redis"} 1
 points_disk_free_bytes 6e9
 points_source_stopped{app="metro",shard="0",reason="missing"} 0
 points_surplus_partitions{app="metro"} 0
+points_dead_letters_old{app="metro"} 0
 """
 WORSE = {
     "PointsLawViolated": ('points_records_received_total{app="metro"} 11', ("intake", "metro"), 1),
@@ -138,6 +139,7 @@ WORSE = {
     "PointsIntakeLag": ('points_lag_seconds{stage="intake",shard="0"} 61', ("0",), 61),
     "PointsPublicationStuck": ('points_lag_seconds{stage="publication",shard="0"} 61', ("0",), 61),
     "PointsArchiveLag": ('points_lag_seconds{stage="archive",shard="0"} 301', ("0",), 301),
+    "PointsDeadLettersOld": ('points_dead_letters_old{app="metro"} 4', ("metro",), 4),
     "PointsRecoveriesFlapping": ('points_recoveries_total{reason="redis"} 61', ("intake", "redis"), 31),
     "PointsRedisRebuilt": ("points_rebuilds_total 1", ("intake",), 1),
     "PointsDiskFilling": ("points_disk_free_bytes 5e9", ("intake",), 5e9),
