@@ -17,13 +17,14 @@ from stream.embedded import kafka, keeper, processes
 from tests.broker import hostile
 from tests.broker.traffic import send
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 HOSTILE = "ridecode"
 RECORDS = 5_000_000  # in 3 KB; the heap has room for the list of them
 RECORDS_BEYOND_THE_HEAP = 40_000_000  # in 24 KB
 AGAIN_WITHIN_S = 15.0
 OUTCOMES_WITHIN_S = 30.0
 QUIET_S = 5.0
+DIES_WITHIN_S = 150.0  # 5 to 12 s of CPU until the collector gives up, on a machine that others use, too
 
 
 class Load:
@@ -71,7 +72,7 @@ def test_a_batch_that_ends_the_broker_costs_seconds_and_no_record_and_its_app_is
     first = kafka.find(home)
     for count in (RECORDS, RECORDS_BEYOND_THE_HEAP):
         asyncio.run(hostile.produce(platform.settings, HOSTILE, hostile.equal_records(count)))
-    wait_until(lambda: not processes.is_alive(first), 60)
+    wait_until(lambda: not processes.is_alive(first), DIES_WITHIN_S)
 
     died_s = time.monotonic()
     again = wait_until(lambda: keeper.told(home)["kafka"].restarts == 1, 60)
@@ -110,13 +111,13 @@ def test_an_app_that_ends_the_broker_again_and_again_is_shut_out_while_it_does(p
     attack = threading.Thread(target=again_and_again)
     attack.start()
     try:
-        wait_until(lambda: keeper.told(home)["kafka"].last_s is not None, 60)
+        wait_until(lambda: keeper.told(home)["kafka"].last_s is not None, DIES_WITHIN_S)
         done = subprocess.run(
             [Path(sys.executable).parent / "points", "app", "suspend", "--now", HOSTILE],
             env={"POINTS_HOME": str(home), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -4,26 +4,18 @@ import asyncio
 import hashlib
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from itertools import chain, count
 from pathlib import Path
-from random import Random
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError
-from aiokafka.protocol.produce import ProduceRequest
 
 from schemas.limits import BATCH_RECORDS_MAX, BATCH_UNPACKED_BYTES_MAX
 from schemas.topics import intake_topic
 from stream.batches.raw_fetch import RawConsumer
 from stream.batches.reader import Unreadable, batches_of, values_of
-from stream.batches.unpack import CUT_OFF, TOO_LARGE, UnpackError, unpack
-from tests.batches import faults
-from tests.batches.kinds import HAND_MADE
-from tests.batches.making import SNAPPY, Made, records
+from tests.batches.making import Made, records
 from tests.broker.conftest import Platform
+from tests.broker.raw_batches import client_of, made, send
 from tests.clients import toolchains
 
 pytestmark = pytest.mark.stack
@@ -33,53 +25,20 @@ JAVA = Path(__file__).with_name("java") / "App.java"
 Value = tuple[int, str]  # its bytes and their hash
 
 
-def made() -> Iterator[tuple[str, Made]]:
-    """The hand-made ones, then the fuzzer's for ever; without those that end the broker's process."""
-    rng = Random(9)
-    fuzzed = ((kind, make(rng)) for _ in count() for kind, make in faults.APP_KINDS.items())
-    return ((kind, batch) for kind, batch in chain(HAND_MADE.items(), fuzzed) if not says_too_much(batch))
-
-
-def says_too_much(batch: Made) -> bool:
-    """snappy-java sets aside what a block says that it has or unpacks to: 80 bytes may say 2 GiB."""
-    if batch.codec != SNAPPY:
-        return False
-    try:
-        unpack(SNAPPY, batch.payload, BATCH_UNPACKED_BYTES_MAX)
-    except UnpackError as error:
-        return str(error) in (CUT_OFF, TOO_LARGE)
-    return False
-
-
 def seen(value: bytes) -> Value:
     return len(value), hashlib.sha256(value).hexdigest()[:16]
 
 
-async def send(client: AIOKafkaClient, data: bytes) -> int | None:
-    """The offset that the broker gave to a batch; None if it refused it."""
-    node = client.cluster.leader_for_partition(SOURCE)
-    request = ProduceRequest(None, -1, 30_000, [(SOURCE.topic, [(SOURCE.partition, data)])])
-    try:
-        [(_, [(_, error, offset, *_)])] = (await client.send(node, request)).topics
-    except KafkaConnectionError:  # what the broker did not foresee, it answers by hanging up
-        return None
-    return None if error else offset
-
-
 async def send_all(platform: Platform) -> dict[tuple[int, int], str]:
     """Produces good batches and one of each that the broker takes between them: the kind of each span."""
-    client = AIOKafkaClient(**platform.settings.kafka_client("app-metro"))
-    await client.bootstrap()
-    client.add_topic(SOURCE.topic)
-    await client.force_metadata_update()
+    client = await client_of(platform.settings, "metro")
     spans: dict[tuple[int, int], str] = {}
     for kind, batch in made():
-        base = await send(client, batch.sent())
-        if base is not None:
-            spans[base, base + (batch.count if batch.offsets is None else batch.offsets)] = kind
-            good = Made(records([b"good %d" % base]), 1)
-            assert await send(client, good.sent()) == max(spans)[1]
-            spans[max(spans)[1], max(spans)[1] + 1] = "good between"
+        if (span := await send(client, SOURCE, batch)) is None:
+            continue
+        good = await send(client, SOURCE, Made(records([b"good %d" % span[0]]), 1))
+        assert good == (span[1], span[1] + 1)
+        spans |= {span: kind, good: "good between"}
         if len(spans) == 2 * TAKEN:
             break
     await client.close()

@@ -20,6 +20,7 @@ from sinks.ports import Doubt
 from stream.apply import apply
 from stream.cycle import Shard, run_cycle, today
 from stream.recovery import Expected, recover
+from stream.transport import Fetch
 from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop
@@ -47,6 +48,12 @@ class World:
     def append(self, block: Block) -> None:
         """Writes a block past all workers."""
         asyncio.run(self.ledger.append(block))
+
+    def fetched(self, topic: str, first: int, count: int) -> Fetch | None:
+        """At most so many records of a source from offset `first` on; None if there are none."""
+        records = self.sources[topic][first : first + count]
+        batches = [packed(first + i, value, ms=ms) for i, (value, ms) in enumerate(records)]
+        return fetch(topic, batches, end=len(self.sources[topic])) if batches else None
 
     async def all_records(self) -> list[tuple[int, LedgerRecord]]:
         return [found async for found in self.ledger.read(0, 0, await self.ledger.end(0))]
@@ -215,11 +222,8 @@ class Worker:
     def _fetch(self, shard: Shard) -> bool:
         """Some records of each source, of those behind until they owe nothing; False if nothing waits."""
         for topic in shard.head.sources:
-            records = self.world.sources[topic]
-            first = shard.buffer.next_of(topic)
-            fetched = [packed(first + i, v, ms=ms) for i, (v, ms) in enumerate(records[first:][: self.fetch])]
-            if fetched:
-                assert shard.buffer.add(fetch(topic, fetched, end=len(records)))
+            if fetched := self.world.fetched(topic, shard.buffer.next_of(topic), self.fetch):
+                assert shard.buffer.add(fetched)
         return shard.buffer.waiting(today())
 
     async def _drop(self) -> None:

@@ -20,8 +20,9 @@ from tests.simulation import traffic
 from tests.simulation.fair import check_fair_order
 from tests.simulation.kafka import Place
 from tests.simulation.model import Answer, Record, ShardModel
+from tests.simulation.operator import GENESIS
 from tests.simulation.services import Violation
-from tests.simulation.world import GENESIS, World
+from tests.simulation.world import World
 
 _READ = ("verdict", "uid", "reduction_mg", "points_milli", "expiry_day", "balance_milli")
 

@@ -1,12 +1,10 @@
 """What apps and the platform write: topics with their ids, and logs that can be lost or begin anew."""
 
-import asyncio
 from collections import defaultdict
 from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.topics import COMMANDS
 from stream.batches.reader import Batch, Unreadable
 from stream.transport import Fetch
 from tests.making import packed
@@ -79,32 +77,3 @@ class Broker:
         if found[0].base > position:
             self._world.count("transport: an offset gap")
         return Fetch(tp.topic, tp.partition, position, found[-1].next, found, self.ends[tp])
-
-    async def operate(self) -> None:
-        """What an operator does about sources that stopped: tells each shard how they go on."""
-        world = self._world
-        while True:
-            await _pause(world)
-            for topic in TOPICS:
-                if not self._stopped(topic):
-                    continue
-                world.count(f"operator: {'commands' if topic == COMMANDS else 'a topic'} adopted")
-                for shard in range(world.shards):
-                    if topic == COMMANDS:  # its adoption must be the first thing in it
-                        self.delete_before(TP(topic, shard), self.ends[TP(topic, shard)])
-                    first = self.starts[TP(topic, shard)]
-                    world.adopt(shard, topic, self.ids[topic], first)
-                if topic == COMMANDS:
-                    world.repeat_registry()
-
-    def _stopped(self, topic: str) -> bool:
-        """Whether some shard's source is another topic, or stands before what is left of it."""
-        for shard in range(self._world.shards):
-            source = self._world.positions[shard].get(topic)
-            if source and (source[0] != self.ids[topic] or source[1] < self.starts[TP(topic, shard)]):
-                return True
-        return False
-
-
-async def _pause(world: Any) -> None:
-    await asyncio.sleep(2 + 3 * world.chance.uniform("operator"))

@@ -174,19 +174,21 @@ async def speak(world: Any, records: int) -> None:
     talk, chance = Traffic(world.chance), world.chance
     uids = persons()
     offset_ms = 0
-    world.register(APPS[0], True)  # the other is registered some time later
+    world.operator.register(APPS[0], True)  # the other is registered some time later
     for _ in range(records):
         await asyncio.sleep(1.2 * chance.uniform("pace") ** 3)
         if chance.uniform("registry") < 0.04:
-            world.register(APPS[chance.below("which app", len(APPS))], chance.uniform("active") < 0.75)
+            world.operator.register(
+                APPS[chance.below("which app", len(APPS))], chance.uniform("active") < 0.75
+            )
         if chance.uniform("command") < 0.03:
             command = talk.clock(world.now_ms() + offset_ms)
-            world.command(command)
+            world.operator.command(command)
             offset_ms = max(offset_ms, command.at_ms - world.now_ms())
             world.count("time: a clock command")
             continue
         if chance.uniform("dead letter") < 0.06:
-            world.settle_dead_letter()
+            world.operator.settle_dead_letter()
         topic = intake_topic(APPS[chance.below("app", len(APPS))])
         if chance.uniform("unreadable") < 0.03:
             shard, by_header = chance.below("rubbish to", world.shards), chance.uniform("header") < 0.5

@@ -5,7 +5,6 @@ misbehave.
 """
 
 import asyncio
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +15,10 @@ from unittest import mock
 from faust.types.tuples import TP
 
 from schemas.block import Block, Span, genesis_block
-from schemas.kinds import Kind
 from schemas.outcome import Message, messages_of
 from schemas.report import to_ms
 from schemas.state import ZERO_HASH, Change
-from schemas.topics import COMMANDS, LEDGER, intake_topic, outcomes_topic
-from schemas.verdicts import Verdict
+from schemas.topics import COMMANDS, LEDGER
 from sinks.clickhouse.run import Mark, Run
 from sinks.ports import Doubt
 from stream.archive import ArchiveHandler
@@ -34,6 +31,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.group import Group
 from tests.simulation.kafka import Broker
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.operator import GENESIS, Operator
 from tests.simulation.outside import (
     ArchivePort,
     LedgerPort,
@@ -44,9 +42,9 @@ from tests.simulation.outside import (
     in_thread,
     ledger_record,
 )
+from tests.simulation.positions import move
 from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened_next, unsettled
-
-GENESIS = {"shards": traffic.SHARDS, "dedupe_key": "5e" * 16, "simulated_clock": True, "fair_rows_s": 2}
+from tests.simulation.trouble import trouble
 
 
 class World:
@@ -64,10 +62,7 @@ class World:
         # By block: where `commands` stood after it, and to where it was known to its writer when placed.
         self.commands_due: dict[bytes, tuple[str, int]] = {}
         self.placed_when_landed: dict[bytes, tuple[str, int]] = {}
-        self.first_ids: dict[str, str] = {}  # of the apps' topics, as they were registered
-        self.wanted_apps: dict[str, bool] = {}
-        scarce = chance.uniform("scarce") < 0.2
-        self.rows_per_day = {app: 10 + chance.below("quota", 20) if scarce else 10**6 for app in traffic.APPS}
+        self.operator = Operator(self)
         self.heads = dict.fromkeys(
             range(self.shards), ZERO_HASH
         )  # of the accepted chain, by the reader's rule
@@ -144,47 +139,6 @@ class World:
         ]
         return Fetch(tp.topic, tp.partition, first, first + len(records), records) if records else None
 
-    def command(self, intent: traffic.Intent) -> None:
-        """What the platform says goes to every shard."""
-        for shard in range(self.shards):
-            self.broker.produce(COMMANDS, shard, intent)
-
-    def register(self, app: str, active: bool) -> None:
-        """The platform registers an app, or changes it; the id of its topic is settled by the first time."""
-        topic_id = self.first_ids.setdefault(app, self.broker.ids[intake_topic(app)])
-        self.wanted_apps[app] = active
-        self.command(traffic.registration(app, active, topic_id, self.rows_per_day[app]))
-
-    def repeat_registry(self) -> None:
-        """What was said into a topic that is gone is said again."""
-        for app, active in list(self.wanted_apps.items()):
-            self.register(app, active)
-
-    def adopt(self, shard: int, topic: str, topic_id: str, first: int) -> None:
-        """The platform tells a shard how a source goes on."""
-        self.broker.produce(COMMANDS, shard, traffic.adoption(topic, topic_id, first))
-        self.story(f"shard {shard}: {topic} is to go on at offset {first}")
-
-    def settle_dead_letter(self) -> None:
-        """The platform replays or dismisses some record of an app, whatever became of it.
-
-        It may be one that was credited, that waits still, or that was replayed before.
-        """
-        said = [(place, i) for place, i in self.broker.said.items() if i.kind in ("report", "rubbish")]
-        if not said:
-            return
-        recent = said[-12:]
-        (topic_id, partition, offset), of = recent[self.chance.below("which letter", len(recent))]
-        place = (self.broker.topic_of[topic_id], topic_id, partition, offset)
-        shard = traffic.persons().index(of.uid) // 5 if of.uid else partition
-        draw = self.chance.uniform("settle")
-        if draw < 0.1:
-            self.broker.produce(COMMANDS, partition, traffic.dismissal(place))
-            return
-        key = bytes.fromhex(GENESIS["dedupe_key"])
-        replayed = traffic.replay(place, of, key, tampered=draw < 0.2)
-        self.broker.produce(COMMANDS, shard, replayed)
-
     def land(self, shard: int, block: Block, writer: Process) -> int:
         """A block arrives in the ledger; readers accept it if it follows the head."""
         offset = self.ledger.put(shard, *ledger_record(block))
@@ -192,7 +146,7 @@ class World:
         if accepted:
             self.heads[shard] = block.hash
             self.accepted[shard].append(block)
-            self._move(shard, block)
+            move(self.positions[shard], block)
             self.commands_due[block.hash] = self.positions[shard][COMMANDS]
             self.placed_when_landed[block.hash] = writer.commands_ends.get(shard, ("", 0))
             messages = messages_of(block)
@@ -207,25 +161,6 @@ class World:
         text = "" if accepted else ", ignored"
         self.story(f"shard {shard}: block {block.meta.seq} of {writer.name} at ledger offset {offset}{text}")
         return offset
-
-    def _move(self, shard: int, block: Block) -> None:
-        """Where the sources stand after an accepted block, read off its rows."""
-        positions = self.positions[shard]
-        spans = block.meta.sources
-        for row in block.rows.select(["kind", "verdict", "source", "last_offset", "inputs"]).to_pylist():
-            if row["source"] >= 0 and row["verdict"] != Verdict.DELETED_UNREAD:
-                span = spans[row["source"]]
-                positions[span.topic] = (span.topic_id, row["last_offset"] + 1)
-            if row["verdict"] != Verdict.COMMAND_APPLIED:
-                continue
-            said = json.loads(row["inputs"])
-            if row["kind"] == Kind.APP:
-                topic = intake_topic(said["app"]["id"])
-                positions.setdefault(topic, (said["app"]["topic_id"], 0))
-            elif row["kind"] == Kind.ADOPT and said["topic"] != COMMANDS:
-                positions[said["topic"]] = (said["topic_id"], said["first"])
-        if block.meta.genesis:
-            positions[COMMANDS] = (spans[0].topic_id, 0)
 
     def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
         """Outcomes arrive, where their topic exists; they may only be of accepted blocks."""
@@ -266,16 +201,6 @@ class World:
         if change.prev == change.head.hash:
             self.count("intake: a shard handed over with nothing unpublished")
 
-    def _redis_goes_back(self) -> None:
-        which = self.chance.below("which copy", len(self.copies) + 1)
-        copied = self.copies[which] if which < len(self.copies) else None
-        for shard in range(self.shards):
-            self.store.restore(shard, copied and copied[shard])
-        self.count("redis: rolled back" if copied else "redis: emptied")
-        if self.appends_under_way:
-            self.count("redis: rolled back while an append was under way")
-        self.story("Redis goes back to an old copy" if copied else "Redis loses everything")
-
     # --- ClickHouse ----------------------------------------------------------------------------------------
 
     def archived(self, run: Run, mark: Mark, writer: Process) -> None:
@@ -295,47 +220,6 @@ class World:
 
     # --- the run -------------------------------------------------------------------------------------------
 
-    async def trouble(self) -> None:
-        """What happens to the services by itself."""
-        while True:
-            await asyncio.sleep(0.5)
-            self.copies = [*self.copies[-5:], {s: self.store.copy_of(s) for s in range(self.shards)}]
-            if self.chance.fault("Redis goes back", 0.03):
-                self._redis_goes_back()
-            self._source_trouble()
-            for topic in map(outcomes_topic, traffic.APPS):
-                if self.chance.fault(f"outcomes missing: {topic}", 0.01):
-                    self.missing.add(topic)
-                    self.story(f"topic {topic} is deleted")
-                elif topic in self.missing and self.chance.uniform("up") < 0.15:
-                    self.missing.discard(topic)
-                    self.story(f"topic {topic} is there again")
-            if self.chance.fault("broker clock steps", 0.02):
-                self.clock_step_ms += self.chance.below("step", 60_000) - 30_000
-                self.story("the broker's clock steps")
-            if self.chance.fault("ClickHouse down", 0.02):
-                self.clickhouse_down_until_s = self.loop.time() + 10 * self.chance.uniform("down")
-                self.story("ClickHouse is down for a while")
-            if self.chance.fault("ClickHouse loses its last insert", 0.015) and self.archive.lose_last():
-                self.clickhouse_starts += 1
-                self.seen["archive: rows lost"] += 1
-                self.story("ClickHouse crashes, and starts without its last insert")
-
-    def _source_trouble(self) -> None:
-        for topic in traffic.TOPICS:
-            probability = 0.003 if topic == COMMANDS else 0.01
-            if self.chance.fault(f"made again: {topic}", probability):
-                self.broker.make(topic)
-                self.count("kafka: commands made again" if topic == COMMANDS else "kafka: a topic made again")
-                self.story(f"topic {topic} is deleted and made again")
-            if self.chance.fault(f"deleted: {topic}", probability):
-                tp = TP(topic, self.chance.below("deleted of", self.shards))
-                self.broker.delete_before(tp, self.broker.ends[tp] - self.chance.below("deleted but", 3))
-                at = self.positions[tp.partition].get(topic)
-                if at and at[0] == self.broker.ids[topic] and at[1] < self.broker.starts[tp]:
-                    self.count("kafka: records deleted unread")
-                    self.story(f"{topic}/{tp.partition}: records are deleted up to {self.broker.starts[tp]}")
-
     async def main(self, records: int) -> None:
         """Speaks while everything goes wrong, then lets it heal, and waits until all is settled."""
         for shard in range(self.shards):
@@ -344,7 +228,7 @@ class World:
                 genesis_block("sim", shard, GENESIS, self.start_ms - 60_000, [self._commands_source()]),
                 Process(self, "up"),
             )
-        beside = (self.trouble(), self.broker.operate())
+        beside = (trouble(self), self.operator.operate())
         workers = (self.intake.coordinate(2), self.archivers.coordinate(2))
         others = [self.loop.create_task(task) for task in (*workers, *beside)]
         try:
@@ -353,9 +237,7 @@ class World:
             self.chance.healing = True
             self.story("no more faults from here on")
             self.missing.clear()
-            self.rows_per_day = dict.fromkeys(traffic.APPS, 10**6)
-            self.wanted_apps = dict.fromkeys(traffic.APPS, True) | self.wanted_apps
-            self.repeat_registry()
+            self.operator.give_all()
             # An archive worker finds lost rows when it next writes to the shard or is assigned it anew.
             await self.archivers.rebalance()
             end_s = self.loop.time() + 120

@@ -1,0 +1,63 @@
+"""What happens to the services by themselves."""
+
+import asyncio
+from typing import Any
+
+from faust.types.tuples import TP
+
+from schemas.topics import COMMANDS, outcomes_topic
+from tests.simulation import traffic
+
+
+async def trouble(world: Any) -> None:
+    """What happens to the services by itworld."""
+    while True:
+        await asyncio.sleep(0.5)
+        world.copies = [*world.copies[-5:], {s: world.store.copy_of(s) for s in range(world.shards)}]
+        if world.chance.fault("Redis goes back", 0.03):
+            _redis_goes_back(world)
+        _source_trouble(world)
+        for topic in map(outcomes_topic, traffic.APPS):
+            if world.chance.fault(f"outcomes missing: {topic}", 0.01):
+                world.missing.add(topic)
+                world.story(f"topic {topic} is deleted")
+            elif topic in world.missing and world.chance.uniform("up") < 0.15:
+                world.missing.discard(topic)
+                world.story(f"topic {topic} is there again")
+        if world.chance.fault("broker clock steps", 0.02):
+            world.clock_step_ms += world.chance.below("step", 60_000) - 30_000
+            world.story("the broker's clock steps")
+        if world.chance.fault("ClickHouse down", 0.02):
+            world.clickhouse_down_until_s = world.loop.time() + 10 * world.chance.uniform("down")
+            world.story("ClickHouse is down for a while")
+        if world.chance.fault("ClickHouse loses its last insert", 0.015) and world.archive.lose_last():
+            world.clickhouse_starts += 1
+            world.seen["archive: rows lost"] += 1
+            world.story("ClickHouse crashes, and starts without its last insert")
+
+
+def _source_trouble(world: Any) -> None:
+    for topic in traffic.TOPICS:
+        probability = 0.003 if topic == COMMANDS else 0.01
+        if world.chance.fault(f"made again: {topic}", probability):
+            world.broker.make(topic)
+            world.count("kafka: commands made again" if topic == COMMANDS else "kafka: a topic made again")
+            world.story(f"topic {topic} is deleted and made again")
+        if world.chance.fault(f"deleted: {topic}", probability):
+            tp = TP(topic, world.chance.below("deleted of", world.shards))
+            world.broker.delete_before(tp, world.broker.ends[tp] - world.chance.below("deleted but", 3))
+            at = world.positions[tp.partition].get(topic)
+            if at and at[0] == world.broker.ids[topic] and at[1] < world.broker.starts[tp]:
+                world.count("kafka: records deleted unread")
+                world.story(f"{topic}/{tp.partition}: records are deleted up to {world.broker.starts[tp]}")
+
+
+def _redis_goes_back(world: Any) -> None:
+    which = world.chance.below("which copy", len(world.copies) + 1)
+    copied = world.copies[which] if which < len(world.copies) else None
+    for shard in range(world.shards):
+        world.store.restore(shard, copied and copied[shard])
+    world.count("redis: rolled back" if copied else "redis: emptied")
+    if world.appends_under_way:
+        world.count("redis: rolled back while an append was under way")
+    world.story("Redis goes back to an old copy" if copied else "Redis loses everything")
