@@ -89,6 +89,7 @@ class Intake:
         await self._publisher.start()
         self._consumer, self._stopping = consumer, False
         self._sources = self._owned(tps)
+        self._placing.begin()
         self.metrics.assigned(set(self._sources), consumer)
         self._tell_surplus()
         for number in self._sources:
