@@ -42,7 +42,7 @@ class Shard:
         self.unread: dict[str, Source] = {}  # sources that are not read from where they stand
         self.misplaced = True  # whether the sources must be placed, or placed anew
         self.lags = dict(head.lags)
-        self.look_again_s = 0.0  # when to look whether a lagging topic is there again
+        self.look_again_s = 0.0  # when to look at its topics again
         self.ignored_records = 0  # of the ledger, met by the recovery, which do not count
         self.buffer = Buffer(shard, {}, platform.fair_rows_s)
         self.publishing: asyncio.Task | None = None
