@@ -74,10 +74,15 @@ class Intake:
         shard = self._shards.get(tp.partition)
         return shard and (source := shard.head.sources.get(tp.topic)) and source.next
 
-    def stop_source(self, tp: TP, reason: str, what: str) -> None:
-        if shard := self._shards.get(tp.partition):
+    def stop_source(self, tp: TP, offset: int, reason: str, what: str) -> None:
+        shard = self._shards.get(tp.partition)
+        if shard is None or (due := shard.buffer.next_of(tp.topic)) is None:
+            return
+        if offset == due:
             self._placing.stop(shard, tp, reason, what)
             self._arrived[tp.partition].set()
+        else:  # placed there by a shard that has moved on since
+            self._seek_to(tp, due)
 
     async def assigned(self, tps: set[TP], consumer: BatchConsumer) -> None:
         await self.revoked(tps)
@@ -149,7 +154,10 @@ class Intake:
             log.warning(
                 "a delivery was lost on its way: fetching it again", topic=tp.topic, shard=tp.partition
             )
-            self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: due}))
+            self._seek_to(tp, due)
+
+    def _seek_to(self, tp: TP, offset: int) -> None:
+        self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: offset}))
 
     async def _run(self, number: int) -> None:
         failures, seq = 0, -1  # doubts since the last cycle that came to its end, and where it ended
@@ -266,6 +274,6 @@ class Intake:
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)
-        if shard and shard.publishing:  # one that failed, too: nobody else may have asked what it met
+        if shard and shard.publishing and not shard.publishing.done():
             shard.publishing.cancel()
             await asyncio.gather(shard.publishing, return_exceptions=True)

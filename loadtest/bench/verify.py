@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from loadtest.bench.reports import Totals
+from schemas.block import open_block
 from schemas.state import ZERO_HASH
 from schemas.verdicts import CODES, Verdict
 from sinks.kafka_ledger import KafkaLedger
@@ -53,13 +54,13 @@ async def _ledger_sums(settings: Settings) -> Sums:
     reduction_mg = points_milli = 0
     for shard in range(settings.shards):
         head = ZERO_HASH
-        async for _, block in ledger.read(shard, 0, await ledger.end(shard)):
-            if block.prev != head:
+        async for _, record in ledger.read(shard, 0, await ledger.end(shard)):
+            if not record.follows(head):
                 continue  # of a worker that had lost its shard: no reader accepts it
-            head = block.hash
-            codes += np.bincount(block.rows.column("verdict"), minlength=256)
-            reduction_mg += block.rows.column("reduction_mg").sum().as_py()
-            points_milli += block.rows.column("points_milli").sum().as_py()
+            head, rows = record.hash, open_block(record).rows
+            codes += np.bincount(rows.column("verdict"), minlength=256)
+            reduction_mg += rows.column("reduction_mg").sum().as_py()
+            points_milli += rows.column("points_milli").sum().as_py()
     codes[[Verdict.GENESIS, Verdict.COMMAND_APPLIED]] = 0  # rows of the platform, not of the load
     return {CODES[code]: int(codes[code]) for code in np.flatnonzero(codes)}, reduction_mg, points_milli
 
