@@ -40,7 +40,10 @@ class Broker:
                 del of_all[tp]
 
     def delete_before(self, tp: TP, offset: int) -> None:
-        """Records are deleted, read or not."""
+        """Records are deleted, read or not; a batch that nobody can read as a whole, as its one row tells."""
+        for batch in self.logs[tp]:
+            whole = self.said[self.ids[tp.topic], tp.partition, batch.base].kind == "unreadable"
+            offset = batch.base if whole and batch.base < offset < batch.next else offset
         self.starts[tp] = max(self.starts[tp], min(offset, self.ends[tp]))
         self.logs[tp] = [batch for batch in self.logs[tp] if batch.next > self.starts[tp]]
 
