@@ -40,11 +40,13 @@ class Broker:
                 del of_all[tp]
 
     def delete_before(self, tp: TP, offset: int) -> None:
-        """Records are deleted, read or not; a batch that nobody can read as a whole, as its one row tells."""
+        """Records are deleted, read or not; a batch that nobody can read, as a whole or not at all."""
+        offset = min(offset, self.ends[tp])
         for batch in self.logs[tp]:
-            whole = self.said[self.ids[tp.topic], tp.partition, batch.base].kind == "unreadable"
-            offset = batch.base if whole and batch.base < offset < batch.next else offset
-        self.starts[tp] = max(self.starts[tp], min(offset, self.ends[tp]))
+            whole = self.said.get((self.ids[tp.topic], tp.partition, batch.base))
+            if batch.base < offset < batch.next and whole and whole.kind == "unreadable":
+                offset = batch.base
+        self.starts[tp] = max(self.starts[tp], offset)
         self.logs[tp] = [batch for batch in self.logs[tp] if batch.next > self.starts[tp]]
 
     def produce(self, topic: str, shard: int, *intents: Intent) -> int:
