@@ -75,7 +75,7 @@ def _check_commands_first(world: World, shard: int) -> None:
         for row in rows:
             if behind.get(row["place"], 0) > world.broker.times_ms[row["place"]]:
                 raise Violation(f"shard {shard}: the command {row['place']} was overtaken")
-        commands_id, end = world.placed_when_landed.get(block.hash, ("", 0))
+        commands_id, end = world.commands_known.get(block.hash, ("", 0))
         latest_ms = max((row["broker_ms"] for row in rows), default=0)
         due = world.commands_due[block.hash]
         for offset in range(due[1], end) if due[0] == commands_id else ():

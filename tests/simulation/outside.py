@@ -80,9 +80,11 @@ class LedgerPort:
 
     async def append(self, block: Block) -> int:
         world, shard = self._world, block.meta.shard
+        # What the writer knew when it decided: the block may land after it has learned more.
+        known = self._process.commands_ends.get(shard, ("", 0))
 
         def land() -> int:
-            return world.land(shard, block, self._process)
+            return world.land(shard, block, self._process, known)
 
         if world.chance.fault("append arrives late", 0.02):
             delay_s = LATE_S * world.chance.uniform("late append")

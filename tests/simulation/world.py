@@ -61,7 +61,7 @@ class World:
         self.positions: dict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
         # By block: where `commands` stood after it, and to where it was known to its writer when placed.
         self.commands_due: dict[bytes, tuple[str, int]] = {}
-        self.placed_when_landed: dict[bytes, tuple[str, int]] = {}
+        self.commands_known: dict[bytes, tuple[str, int]] = {}
         self.operator = Operator(self)
         self.heads = dict.fromkeys(
             range(self.shards), ZERO_HASH
@@ -139,8 +139,11 @@ class World:
         ]
         return Fetch(tp.topic, tp.partition, first, first + len(records), records) if records else None
 
-    def land(self, shard: int, block: Block, writer: Process) -> int:
-        """A block arrives in the ledger; readers accept it if it follows the head."""
+    def land(self, shard: int, block: Block, writer: Process, known: tuple[str, int] = ("", 0)) -> int:
+        """A block arrives in the ledger; readers accept it if it follows the head.
+
+        `known`: to where `commands` was known to its writer.
+        """
         offset = self.ledger.put(shard, *ledger_record(block))
         accepted = block.prev == self.heads[shard]
         if accepted:
@@ -148,7 +151,7 @@ class World:
             self.accepted[shard].append(block)
             move(self.positions[shard], block)
             self.commands_due[block.hash] = self.positions[shard][COMMANDS]
-            self.placed_when_landed[block.hash] = writer.commands_ends.get(shard, ("", 0))
+            self.commands_known[block.hash] = known
             messages = messages_of(block)
             self.wanted[shard, block.meta.seq] = {(t, m.value) for t, ms in messages.items() for m in ms}
             self.offsets[shard, block.meta.seq] = offset
