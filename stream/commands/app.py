@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas.command import App, checked
+from schemas.limits import ROWS_PER_DAY
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,9 +33,22 @@ def app() -> None:
     show_default=True,
     help="KiB/s that the app may write on each broker; it may read four times as much.",
 )
+@click.option(
+    "--rows-per-day",
+    type=click.IntRange(1, 10**12),
+    default=ROWS_PER_DAY,
+    show_default=True,
+    help="Records of it that are decided in a day; what is more waits for the next.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def add(
-    app_id: str, operator: str, methodologies: tuple, scenes: tuple, quota_kib_s: int, as_json: bool
+    app_id: str,
+    operator: str,
+    methodologies: tuple,
+    scenes: tuple,
+    quota_kib_s: int,
+    rows_per_day: int,
+    as_json: bool,
 ) -> None:
     """Register APP and print its credentials, once: nothing keeps them."""
     from stream.errors import OperatorError
@@ -42,7 +56,7 @@ def add(
     from stream.settings import load
 
     _check_known(methodologies)
-    wanted = _checked(App(app_id, operator, list(methodologies), list(scenes)))
+    wanted = _checked(App(app_id, operator, list(methodologies), list(scenes), rows_per_day=rows_per_day))
     settings = load()
     if known := onboarding.registry(settings).get(app_id):
         registered = known[min(known)]
@@ -62,8 +76,14 @@ def add(
 @click.option("--methodology", "methodologies", multiple=True, help="All that are granted now; repeatable.")
 @click.option("--scene", "scenes", multiple=True, help="All that are granted now; repeatable.")
 @click.option("--quota-kib-s", type=click.IntRange(1, 1 << 20), help="KiB/s that it may write from now on.")
+@click.option("--rows-per-day", type=click.IntRange(1, 10**12), help="Records decided in a day from now on.")
 def change(
-    app_id: str, operator: str | None, methodologies: tuple, scenes: tuple, quota_kib_s: int | None
+    app_id: str,
+    operator: str | None,
+    methodologies: tuple,
+    scenes: tuple,
+    quota_kib_s: int | None,
+    rows_per_day: int | None,
 ) -> None:
     """Change what APP is granted, from one row of each shard on; what is not named stays."""
     from stream.platform import onboarding
@@ -72,6 +92,7 @@ def change(
     _check_known(methodologies)
     settings = load()
     said = {"operator": operator, "methodologies": list(methodologies), "scenes": list(scenes)}
+    said["rows_per_day"] = rows_per_day
     said = {name: value for name, value in said.items() if value}
     wanted = _checked(onboarding.known_app(settings, app_id, **said))
     if quota_kib_s:
