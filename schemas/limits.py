@@ -17,6 +17,8 @@ BATCH_FRAMES_MAX = (
 
 # --- one cycle, which becomes one block -----------------------------------------------------------------
 CYCLE_ROWS_MAX = 16_384  # measured: 8,000 rows 46,500 reports/s, 3,000 rows 30,600; flat beyond 16,000
+SHORT_CYCLE_ROWS_MAX = 1_024  # while a source that keeps up may send at any moment: some 100 ms
+KEEPS_UP_MS = 10_000  # a source was heard of so lately
 CYCLE_BYTES_MAX = 6 * MIB  # of record values; a block repeats at most these bytes plus ~250 a row
 BLOCK_BYTES_MAX = 16 * MIB  # as it is written
 BLOCK_UNPACKED_BYTES_MAX = 256 * MIB  # a block larger than this was written by nobody of ours

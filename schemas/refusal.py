@@ -16,7 +16,8 @@ from schemas.verdicts import Verdict
 
 # Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
 FORBIDDEN_KINDS = frozenset(
-    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "clock", "tick", "app"}
+    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "tick"}
+    | {"clock", "app", "adopt", "replay", "dismiss"}
 )
 FIELDS = Report.__struct_fields__
 # Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same

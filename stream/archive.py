@@ -109,7 +109,13 @@ class ArchiveHandler:
         await self.revoked(set())
         await self._call(self._archive.close)
 
-    def stop_source(self, tp: TP, reason: str, what: str) -> None:
+    def stop_source(self, tp: TP, offset: int, reason: str, what: str) -> None:
+        shard = self._shards.get(tp.partition)
+        if shard is None:
+            return  # its mark is being read; it is placed after that
+        if offset != shard.next:
+            self._seek_to(tp, shard.next)
+            return
         self._fail(
             OperatorError(
                 f"{tp.topic}/{tp.partition}: {what}.",
@@ -123,8 +129,7 @@ class ArchiveHandler:
             return  # its mark is being read; it is placed after that
         if fetch.first != shard.next:
             log.warning("a delivery was lost on its way: fetching it again", shard=fetch.partition)
-            placed = {TP(fetch.topic, fetch.partition): shard.next}
-            self._seek = asyncio.ensure_future(self._consumer.seek_to(placed))
+            self._seek_to(TP(fetch.topic, fetch.partition), shard.next)
             return
         ignored = shard.cutter.ignored
         try:
@@ -140,6 +145,9 @@ class ArchiveHandler:
         self.metrics.delivered(fetch, shard.cutter.ignored - ignored)
         self._relieve()
         self._flush_when_idle(shard)
+
+    def _seek_to(self, tp: TP, offset: int) -> None:
+        self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: offset}))
 
     async def _run(self, numbers: list[int]) -> None:
         try:

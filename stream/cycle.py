@@ -42,7 +42,7 @@ class Shard:
         self.unread: dict[str, Source] = {}  # sources that are not read from where they stand
         self.misplaced = True  # whether the sources must be placed, or placed anew
         self.lags = dict(head.lags)
-        self.look_again_s = 0.0  # when to look whether a lagging topic is there again
+        self.look_again_s = 0.0  # when to look at its topics again
         self.ignored_records = 0  # of the ledger, met by the recovery, which do not count
         self.buffer = Buffer(shard, {}, platform.fair_rows_s)
         self.publishing: asyncio.Task | None = None
@@ -111,6 +111,7 @@ async def publish_after(shard: Shard, publisher: Publisher, block: Block, offset
         shard.published_to = offset + 1
 
     shard.publishing = asyncio.ensure_future(publish())
+    shard.publishing.add_done_callback(_is_known)
 
 
 async def publish_block(
@@ -126,10 +127,10 @@ def today() -> int:
     return shanghai_day(time.time_ns() // 1_000_000)
 
 
-def _is_known(ids: asyncio.Future) -> None:
+def _is_known(task: asyncio.Future) -> None:
     """Whatever became of it: a cycle that ends in another doubt does not come back to ask."""
-    if not ids.cancelled():
-        ids.exception()
+    if not task.cancelled():
+        task.exception()
 
 
 def _check_sources(cycle: Cycle, ids: dict[str, str]) -> None:

@@ -23,8 +23,9 @@ a second.
 is taken that would come after the earliest that its next record can be. So the order does not depend on which
 fetch came first.
 
-A cycle ends at the limits of rows and bytes, before the first record of another Asia/Shanghai day (one cycle
-has one day), and after a command, because what it changes is in force from the next row on.
+A cycle ends at the limits of rows and bytes (a sixteenth of the rows while a source that keeps up was heard
+of in the last ten seconds), before the first record of another Asia/Shanghai day (one cycle has one day), and
+after a command, because what it changes is in force from the next row on.
 """
 
 from collections.abc import Iterable
@@ -39,6 +40,7 @@ from schemas.limits import (
     BUFFERED_SOURCE_BYTES_MIN,
     CYCLE_BYTES_MAX,
     CYCLE_ROWS_MAX,
+    SHORT_CYCLE_ROWS_MAX,
     UNPACKED_BYTES_MAX,
     UNPACKED_KEPT_BYTES_MAX,
 )
@@ -149,7 +151,11 @@ class Buffer:
         open_now = [(s, p) for s, p in enumerate(sources) if not p.used_up(today)]
         ready = min(((p.earliest_us(), s) for s, p in open_now if p.is_behind()), default=_NEVER)
         waiting = {s: p for s, p in open_now if p.batches}
-        rows = _gather(waiting, _order(waiting, ready))
+        # Whoever keeps up will send again soon: a full cycle of somebody's excess would be what he waits for.
+        latest_ms = head.time_ms - head.clock_offset_ms
+        hurried = any(p.keeps_up(latest_ms) for p in sources if p.topic != COMMANDS)
+        rows_max = min(SHORT_CYCLE_ROWS_MAX if hurried else CYCLE_ROWS_MAX, CYCLE_ROWS_MAX)
+        rows = _gather(waiting, _order(waiting, ready, rows_max))
         if not rows.offset:
             return None
         times = np.array(rows.broker_ms, np.int64) + head.clock_offset_ms
@@ -201,8 +207,10 @@ class _Rows(NamedTuple):
 _NEVER = (np.iinfo(np.int64).max, 0)
 
 
-def _order(waiting: dict[int, Pending], ready: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """The next rows by fair time, at most a cycle's, as runs (source, batch, row of the batch, rows).
+def _order(
+    waiting: dict[int, Pending], ready: tuple[int, int], rows_max: int
+) -> list[tuple[int, int, int, int]]:
+    """The next rows by fair time, at most `rows_max`, as runs (source, batch, row of the batch, rows).
 
     `ready`: the earliest fair time, and the rank of its source, that a record not fetched yet can have.
     """
@@ -217,7 +225,7 @@ def _order(waiting: dict[int, Pending], ready: tuple[int, int]) -> list[tuple[in
     times_us, batch, row = (np.concatenate(column) for column in zip(*of_each, strict=True))
     source = np.repeat(list(waiting), counts)
     # Equal times: in the order of sources, then of offsets.
-    order = np.argsort(times_us, kind="stable")[:CYCLE_ROWS_MAX]
+    order = np.argsort(times_us, kind="stable")[:rows_max]
     source, batch, row = source[order], batch[order], row[order]
     breaks = np.flatnonzero((np.diff(source) != 0) | (np.diff(batch) != 0)) + 1
     edges = [0, *breaks.tolist(), len(order)]

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin
 IDLE_CHECK_S = 1.0  # one HGET a shard: how long a Redis that went back may go unnoticed
 OWED_WAIT_S = 2.0  # for records that are known to exist, of a topic whose broker does not give them
-CATCH_UP_INTERVAL_S = 2.0  # between two looks for a topic of outcomes that is missing
+LOOK_INTERVAL_S = 1.0  # between two looks of a shard at its topics
 TAKE_UP_DELAY_S = 1.0  # apps registered in one go cost one rebalance, not one each
 RETRY_DELAYS_S = (0.05, 0.2, 1.0, 2.0, 5.0)
 
@@ -74,16 +74,22 @@ class Intake:
         shard = self._shards.get(tp.partition)
         return shard and (source := shard.head.sources.get(tp.topic)) and source.next
 
-    def stop_source(self, tp: TP, reason: str, what: str) -> None:
-        if shard := self._shards.get(tp.partition):
+    def stop_source(self, tp: TP, offset: int, reason: str, what: str) -> None:
+        shard = self._shards.get(tp.partition)
+        if shard is None or (due := shard.buffer.next_of(tp.topic)) is None:
+            return
+        if offset == due:
             self._placing.stop(shard, tp, reason, what)
             self._arrived[tp.partition].set()
+        else:  # placed there by a shard that has moved on since
+            self._seek_to(tp, due)
 
     async def assigned(self, tps: set[TP], consumer: BatchConsumer) -> None:
         await self.revoked(tps)
         await self._publisher.start()
         self._consumer, self._stopping = consumer, False
         self._sources = self._owned(tps)
+        self._placing.begin()
         self.metrics.assigned(set(self._sources), consumer)
         self._tell_surplus()
         for number in self._sources:
@@ -148,7 +154,10 @@ class Intake:
             log.warning(
                 "a delivery was lost on its way: fetching it again", topic=tp.topic, shard=tp.partition
             )
-            self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: due}))
+            self._seek_to(tp, due)
+
+    def _seek_to(self, tp: TP, offset: int) -> None:
+        self._seek = asyncio.ensure_future(self._consumer.seek_to({tp: offset}))
 
     async def _run(self, number: int) -> None:
         failures, seq = 0, -1  # doubts since the last cycle that came to its end, and where it ended
@@ -176,8 +185,7 @@ class Intake:
         while not self._stopping:
             if is_misplaced(shard, topics):
                 await self._place(shard, topics)
-            if shard.lags:
-                await self._catch_up(shard)
+            await self._look_around(shard, topics)
             if not shard.buffer.waiting(today()):
                 await self._idle(shard)
                 continue
@@ -190,14 +198,17 @@ class Intake:
             await shard.publishing
         await self._remember_published(shard)
 
-    async def _catch_up(self, shard: Shard) -> None:
-        """Looks now and then whether an app's topic of outcomes is there again."""
+    async def _look_around(self, shard: Shard, topics: list[str]) -> None:
+        """What no record tells, once a second: topics that were made again or are there again."""
         now_s = asyncio.get_running_loop().time()
-        if now_s >= shard.look_again_s:
+        if now_s < shard.look_again_s:
+            return
+        shard.look_again_s = now_s + LOOK_INTERVAL_S
+        await self._placing.look(shard, topics)
+        if shard.lags:
             if shard.publishing:
                 await shard.publishing
             await catch_up(shard, self._ledger, self._publisher)
-            shard.look_again_s = now_s + CATCH_UP_INTERVAL_S
 
     async def _remember_published(self, shard: Shard) -> None:
         """Tells the next owner that nothing waits to be published: it travels in blocks, and no block comes.
@@ -259,12 +270,10 @@ class Intake:
             except TimeoutError:
                 if (await self._store.read(shard.number, [], {})).head_hash != shard.head.hash:
                     raise Doubt("Redis has another head") from None
-                await self._placing.look(shard, self._sources[shard.number])
-                if shard.lags:
-                    return
+                return
 
     async def _drop(self, number: int) -> None:
         shard = self._shards.pop(number, None)
-        if shard and shard.publishing:  # one that failed, too: nobody else may have asked what it met
+        if shard and shard.publishing and not shard.publishing.done():
             shard.publishing.cancel()
             await asyncio.gather(shard.publishing, return_exceptions=True)

@@ -6,7 +6,7 @@ from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command
 from schemas.limits import CLOCK_YEAR_MAX, OFFSET_MAX
 from schemas.report import to_ms
 from schemas.state import Head, Source
-from schemas.topics import COMMANDS, intake_topic
+from schemas.topics import COMMANDS, app_of, intake_topic
 from schemas.verdicts import Verdict
 from stream.cycle_input import Cycle
 from stream.record_rows import Lost
@@ -25,8 +25,13 @@ class Commands:
 
     def __init__(self, head: Head, cycle: Cycle, simulated_clock: bool) -> None:
         self._head, self._cycle, self._simulated_clock = head, cycle, simulated_clock
-        # Whether no app's record was decided yet, so that nothing depends on the time.
-        self._nothing_decided = not any(s.next for topic, s in head.sources.items() if topic != COMMANDS)
+        # Whether no app's record was decided yet, so that nothing depends on the time. A topic that is not
+        # the app's first one may begin at 0 though the one before had records.
+        self._nothing_decided = not any(
+            source.next or source.topic_id != head.apps[app_of(topic)].topic_id
+            for topic, source in head.sources.items()
+            if topic != COMMANDS
+        )
         self.lost: list[Lost] = []
         self.clock_offset_ms = head.clock_offset_ms
         self.end_ms = cycle.time_ms[-1]

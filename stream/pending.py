@@ -5,7 +5,7 @@ from bisect import bisect_right
 import numpy as np
 
 from schemas.block import Span
-from schemas.limits import BATCH_HELD_BYTES, CYCLE_ROWS_MAX, FAIR_BURST_US, VALUE_HELD_BYTES
+from schemas.limits import BATCH_HELD_BYTES, CYCLE_ROWS_MAX, FAIR_BURST_US, KEEPS_UP_MS, VALUE_HELD_BYTES
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Source
 from stream.batches.reader import Batch, Unreadable, values_of
@@ -59,6 +59,10 @@ class Pending:
     def is_behind(self) -> bool:
         """Whether records are known to exist beyond those in hand."""
         return self.due < self.end
+
+    def keeps_up(self, latest_ms: int) -> bool:
+        """Whether nothing of it waits, and its last record is not much older than the shard's latest."""
+        return not self.batches and not self.is_behind() and latest_ms - self._floor_ms < KEEPS_UP_MS
 
     def waits(self, today: int) -> bool:
         """Whether it has records that are to be decided today."""

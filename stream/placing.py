@@ -35,6 +35,10 @@ class Placing:
                 todo=f"run `points topics adopt {tp.topic}`; see docs/runbook.md, a source that stopped",
             )
 
+    def begin(self) -> None:
+        """A new assignment looks anew: what stopped under the one before may have been put right since."""
+        self._stopped.clear()
+
     async def place(self, shard: Shard, topics: list[str], consumer: BatchConsumer) -> None:
         """Opens the shard's buffer, and has every source delivered that may go on. Raises `Doubt`."""
         names = self._names(shard, topics)

@@ -69,8 +69,11 @@ class Handler(Protocol):
     def take(self, fetch: Fetch) -> None:
         """One fetch. It contradicts the handler's own position if a delivery was lost: then seek again."""
 
-    def stop_source(self, tp: TP, reason: str, what: str) -> None:
-        """This partition cannot go on: `reason` is a word for metrics, `what` a sentence."""
+    def stop_source(self, tp: TP, offset: int, reason: str, what: str) -> None:
+        """This partition cannot go on at `offset`: `reason` is a word for metrics, `what` a sentence.
+
+        It contradicts the handler's own position if it was placed there before: then seek again.
+        """
 
     async def stop(self) -> None:
         """The worker ends: let go of everything."""
@@ -174,7 +177,7 @@ class BatchConsumer(driver.Consumer):
         except Damaged as error:
             self._damaged[tp] += 1
             if self._damaged[tp] > DAMAGED_MAX:
-                self._stop(tp, "damaged", f"offset {first} comes damaged from the broker: {error}")
+                self._stop(tp, first, "damaged", f"offset {first} comes damaged from the broker: {error}")
             else:
                 await self.seek_to({tp: first})
             return None
@@ -185,7 +188,7 @@ class BatchConsumer(driver.Consumer):
         """A gap is legal where transactions ended or were aborted, and a loss where the log begins later."""
         start = (await self.earliest_offsets(tp))[tp]
         if start > first:
-            self._stop(tp, "deleted_unread", f"offsets {first} to {start - 1} were deleted unread")
+            self._stop(tp, first, "deleted_unread", f"offsets {first} to {start - 1} were deleted unread")
         return start > first
 
     async def _reaches(self, tp: TP, first: int) -> bool:
@@ -193,12 +196,12 @@ class BatchConsumer(driver.Consumer):
         end = (await self.ends_of([tp]))[tp]
         if end < first:
             what = f"it ends at {end}, below offset {first}, which is due: it was made again, or lost records"
-            self._stop(tp, "made_again", what)
+            self._stop(tp, first, "made_again", what)
         return end >= first
 
-    def _stop(self, tp: TP, reason: str, what: str) -> None:
+    def _stop(self, tp: TP, offset: int, reason: str, what: str) -> None:
         self._next.pop(tp, None)
-        self.handler.stop_source(tp, reason, what)
+        self.handler.stop_source(tp, offset, reason, what)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust's own gap bookkeeping is off by one and not needed: positions are the handler's."""

@@ -6,6 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,19 +92,18 @@ def _on_fresh_platform(kind: str, seconds: int, console: Console) -> Measured:
             settings = with_apps(stack.up(home, {}, line.update), (METRO, BUS), line.update)
             for name in ("intake", "intake-2", "archive"):
                 workers.start(name, "stream.cli", "worker", name.removesuffix("-2"))
-            probe = Probe(settings)
-            try:
+            with closing(Probe(settings)) as probe:
                 line.update("waiting for the first outcomes")
                 probe.latencies_s(WARM_UP_S)
                 line.update(f"{METRO.id} floods: {KINDS.get(kind, 'nobody does')}")
                 if kind == NOBODY:
-                    return _measured(kind, 0, probe.latencies_s(seconds))
-                return _flooded(settings, workers, probe, kind, seconds)
-            finally:
-                probe.close()
+                    found = _measured(kind, 0, probe.latencies_s(seconds))
+                else:
+                    found = _flooded(settings, workers, probe, kind, seconds)
     finally:
         stack.down(home)
-        shutil.rmtree(home)
+    shutil.rmtree(home)
+    return found
 
 
 def _flooded(settings: Settings, workers: Workers, probe: Probe, kind: str, seconds: int) -> Measured:

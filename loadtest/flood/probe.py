@@ -33,6 +33,7 @@ class Probe:
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 0,
+                "log_level": 0,
             }
         )
         self._sent_s: dict[str, float] = {}
@@ -61,7 +62,7 @@ class Probe:
             if time.monotonic() > deadline_s:
                 raise OperatorError(
                     f"{APP} has waited for an outcome for {ANSWER_TIMEOUT_S:.0f} s.",
-                    "look at the intake worker's log in the data folder: it says there why it waits.",
+                    f"look at {self._settings.home}/logs/intake.log: it says there why it waits.",
                 )
             self._producer.poll(0.05)
         return [self._latency_s[report_id] for report_id in ids]

@@ -175,6 +175,9 @@ class IntakeMetrics(WorkerMetrics):
         began_s = time.perf_counter()
         self.watches[shard].step = ("take", began_s)
         yield
+        if self.watches[shard].step[0] == "take":  # nothing might be decided yet
+            self.watches[shard].step = None
+            return
         self.enter(shard, "")
         self._cycle_s.observe(time.perf_counter() - began_s)
 

@@ -6,6 +6,7 @@ record was refused. What was said about them is read back from topic `commands`,
 """
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from stream.read import bytes_hash
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 15.0
-FETCH_MAX = 1_000
+FETCH_MAX, POLL_S = 1_000, 0.2  # a poll waits for all of them, or for so long
 State = Literal["open", "replayed", "dismissed"]
 _uid = re.compile(PATTERNS["uid"])
 
@@ -188,24 +189,25 @@ def _all_of(settings: Settings, topic: str, since_ms: int = 0) -> Iterator[Messa
                 starts = consumer.offsets_for_times(wanted, timeout=ANSWER_TIMEOUT_S)
             consumer.assign(starts)
             ended: set[int] = set()
+            heard_s = time.monotonic()
             while len(ended) < len(starts):
-                yield from _messages(consumer.consume(FETCH_MAX, ANSWER_TIMEOUT_S), ended)
+                if polled := consumer.consume(FETCH_MAX, POLL_S):
+                    heard_s = time.monotonic()
+                    yield from _messages(polled, ended)
+                elif time.monotonic() > heard_s + ANSWER_TIMEOUT_S:
+                    raise OperatorError("Kafka does not answer.", "see with `points doctor` that it runs.")
     finally:
         consumer.close()
 
 
 def _messages(polled: Iterable[Message], ended: set[int]) -> Iterator[Message]:
-    answered = False
     for message in polled:
-        answered = True
         if message.error() is None:
             yield message
         elif message.error().code() == KafkaError._PARTITION_EOF:
             ended.add(message.partition())
         else:
             raise KafkaException(message.error())
-    if not answered:
-        raise OperatorError("Kafka does not answer.", "see with `points doctor` that it runs.")
 
 
 def _consumer(settings: Settings) -> Consumer:

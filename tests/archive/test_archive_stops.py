@@ -95,7 +95,12 @@ def test_blocks_that_kafka_deleted_stop_the_worker(shard, ledger):
     async def main():
         worker = Worker(MemoryArchive(), shard, ledger)
         await worker.start()
-        worker.handler.stop_source(worker.tp, "deleted_unread", "offsets 2 to 4 were deleted unread")
+        worker.handler.stop_source(
+            worker.tp,
+            worker.handler.position(worker.tp),
+            "deleted_unread",
+            "offsets 2 to 4 were deleted unread",
+        )
         error = await worker.failure
         assert "offsets 2 to 4 were deleted unread" in error.message
         assert "restore topic `ledger`" in error.todo

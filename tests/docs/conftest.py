@@ -93,8 +93,8 @@ class Platform:
 
     def clocks_set(self) -> int:
         """Clock commands that are in force."""
-        sql = "SELECT count() AS n FROM entries WHERE verdict = 'command_applied' AND kind = 'clock'"
-        return int(self.query(sql)[0]["n"])
+        set_ones = "SELECT count() AS n FROM entries WHERE verdict = 'command_applied' AND kind = 'clock'"
+        return int(self.query(set_ones)[0]["n"])
 
     def outcome(self) -> dict:
         """The first outcome that the broker has for one of the apps."""

@@ -74,17 +74,17 @@ class Consumer:
         at, broker = self.next[tp], self.world.broker
         if tp.topic != LEDGER and self.world.chance.uniform("answers") >= 0.3:
             if broker.starts[tp] > at:
-                return self._stop(tp, "deleted_unread")
+                return self._stop(tp, at, "deleted_unread")
             if broker.logs[tp] and broker.ends[tp] < at:
-                return self._stop(tp, "made_again")
+                return self._stop(tp, at, "made_again")
         elif tp.topic != LEDGER:
             return None
         return self.world.fetch(tp, at, 1 + self.world.chance.below("fetched", 12))
 
-    def _stop(self, tp: TP, reason: str) -> None:
+    def _stop(self, tp: TP, at: int, reason: str) -> None:
         del self.next[tp]
         self.world.count(f"transport: a source stopped: {reason}")
-        self.handler.stop_source(tp, reason, "simulated")
+        self.handler.stop_source(tp, at, reason, "simulated")
 
 
 class Group:

@@ -40,8 +40,13 @@ class Broker:
                 del of_all[tp]
 
     def delete_before(self, tp: TP, offset: int) -> None:
-        """Records are deleted, read or not."""
-        self.starts[tp] = max(self.starts[tp], min(offset, self.ends[tp]))
+        """Records are deleted, read or not; a batch that nobody can read, as a whole or not at all."""
+        offset = min(offset, self.ends[tp])
+        for batch in self.logs[tp]:
+            whole = self.said.get((self.ids[tp.topic], tp.partition, batch.base))
+            if batch.base < offset < batch.next and whole and whole.kind == "unreadable":
+                offset = batch.base
+        self.starts[tp] = max(self.starts[tp], offset)
         self.logs[tp] = [batch for batch in self.logs[tp] if batch.next > self.starts[tp]]
 
     def produce(self, topic: str, shard: int, *intents: Intent) -> int:

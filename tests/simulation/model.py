@@ -104,6 +104,7 @@ class ShardModel:
             return Answer("forbidden_operation")
         if (topic_id, due) != (intent.topic_id, intent.first):
             self.lost.append(Answer("deleted_unread"))
+            self.reported = self.reported or intent.topic != "commands"  # nobody knows what was lost
         if topic_id != intent.topic_id and intent.first:
             self.lost.append(Answer("deleted_unread"))
         self.sources[intent.topic] = (intent.topic_id, intent.first)

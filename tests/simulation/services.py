@@ -98,8 +98,11 @@ def unsettled(world: Any) -> str:
         chain = world.accepted[shard]
         for topic, topic_id in world.broker.ids.items():
             end = world.broker.ends[TP(topic, shard)]
-            if end and world.positions[shard].get(topic) != (topic_id, end):
+            source = world.positions[shard].get(topic)
+            if end and source != (topic_id, end):
                 return f"records of shard {shard} in {topic} are not decided"
+            if source and source[0] != topic_id:
+                return f"{topic} is not adopted in shard {shard}"
         if world.archive.last(shard) != chain[-1].meta.seq:
             return f"shard {shard} is not archived"
         if world.store.head_hash(shard) != world.heads[shard]:

@@ -1,5 +1,6 @@
 """Adoption: a source goes on elsewhere, by the platform's word alone, and what is lost is named."""
 
+import datetime as dt
 import json
 
 import msgspec
@@ -15,10 +16,12 @@ from stream.cycle_input import Buffer
 from tests.making import (
     BUS,
     METRO,
+    NOON,
     SOURCES,
     TODAY,
     TOPIC_IDS,
     adoption,
+    clock,
     fetch,
     head,
     packed,
@@ -132,3 +135,13 @@ def test_commands_deleted_unread_are_adopted_by_the_first_record_that_is_left() 
         (Verdict.DELETED_UNREAD, 40, 54), (Verdict.COMMAND_APPLIED, 55, 55),
     ]  # fmt: skip
     assert apply(block, before, {}, 9).head.sources[COMMANDS].next == 56
+
+
+def test_a_topic_made_again_does_not_let_the_clock_step_back() -> None:
+    """Its position is 0, as before anything was decided; but the topic before had records."""
+    again = {COMMANDS: source(0, COMMANDS), METRO: Source(OTHER_ID, 0)}
+    block = decided((COMMANDS, clock(NOON - dt.timedelta(days=1))), after=head(sources=again))
+    assert verdicts(block) == ["forbidden_operation"]
+    unread = {COMMANDS: source(0, COMMANDS), METRO: source(0)}
+    block = decided((COMMANDS, clock(NOON - dt.timedelta(days=1))), after=head(sources=unread))
+    assert verdicts(block) == ["command_applied"]

@@ -157,3 +157,14 @@ def test_many_small_batches_cost_no_more_than_their_number(
         taken += len(buffer.take(head(0), TODAY).value)
     assert taken == 40_000
     assert time.process_time() - begun_s < 5
+
+
+def test_a_flood_goes_in_short_cycles_while_a_source_that_keeps_up_may_send() -> None:
+    """Alone it goes in full ones: nobody waits for their end."""
+    flood = [b"x"] * (3 * limits.SHORT_CYCLE_ROWS_MAX)
+    for seen_ms, rows in ((NOON_MS, limits.SHORT_CYCLE_ROWS_MAX), (NOON_MS - limits.KEEPS_UP_MS, len(flood))):
+        buffer = Buffer(0, {topic: source(0, topic) for topic in (BUS, METRO)}, limits.FAIR_ROWS_S)
+        buffer.add(fetch(BUS, [packed(0, b"x", ms=seen_ms)]))
+        buffer.take(head(seen_ms), TODAY)
+        buffer.add(fetch(METRO, [packed(0, *flood, ms=NOON_MS)]))
+        assert len(buffer.take(head(NOON_MS), TODAY).offset) == rows

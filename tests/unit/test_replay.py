@@ -13,7 +13,7 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, outcomes_topic
 from schemas.verdicts import Verdict
 from stream.apply import apply
 from stream.read import bytes_hash
-from tests.making import APPS, BUS, METRO, TOPIC_IDS, head, platform, record, uid
+from tests.making import APPS, BUS, METRO, TOPIC_IDS, head, platform, record, source, uid
 from tests.unit.test_decide import decided, members, verdicts
 
 OFFSET = 41
@@ -106,7 +106,9 @@ def test_bytes_that_are_not_those_of_the_hash_are_no_record() -> None:
 
 
 def test_a_record_of_an_app_that_nobody_registered_is_told_to_nobody() -> None:
-    assert refused_and_told_to_nobody(decided(replay(record()), after=head(apps={"bus": APPS["bus"]})))
+    known = {COMMANDS: source(0, COMMANDS), BUS: source(0, BUS)}
+    others = head(apps={"bus": APPS["bus"]}, sources=known)
+    assert refused_and_told_to_nobody(decided(replay(record()), after=others))
 
 
 def dismissed(first: int, last: int, partition: int = 0) -> Block:
