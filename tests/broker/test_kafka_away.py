@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stream.embedded import processes
+from stream.embedded import keeper, processes
 from stream.embedded import stack as embedded
 from tests.broker.traffic import send
 
@@ -22,6 +22,7 @@ def test_workers_outlive_kafka_and_say_little(platform) -> None:
     logs = list((home / "logs").glob("*-test-*.log"))
     before = {log: len(log.read_text().splitlines()) for log in logs}
 
+    keeper.end(home)  # or Kafka would be back at once
     processes.find(home, "kafka").kill()
     time.sleep(AWAY_S)  # how long it is away: the measure itself
     for log in logs:
@@ -37,6 +38,7 @@ def test_workers_outlive_kafka_and_say_little(platform) -> None:
     producer.flush()
     platform.wait_until_decided(100)
 
+    keeper.end(home)
     processes.find(home, "kafka").kill()
     for worker in workers.values():
         worker.send_signal(signal.SIGTERM)

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from schemas.topics import LEDGER
-from stream.embedded import processes, stack_file
+from stream.embedded import keeper, processes, stack_file
 from stream.embedded import stack as embedded
 from stream.platform.kafka_admin import admin_client
 from tests.broker.conftest import Platform
@@ -91,6 +91,7 @@ def test_before_kafka_with_a_wrong_password_and_with_taken_ports(platform: Platf
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert address in ended(home, "intake", POINTS_METRICS_ADDRESS=address)["reason"]
 
+    keeper.end(home)  # or Kafka would be back at once
     processes.find(home, "kafka").kill()
     for kind in ("intake", "archive"):
         last = ended(home, kind)
