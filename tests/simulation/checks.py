@@ -8,7 +8,7 @@ from schemas.kinds import Kind
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import date_of_day, day_of_date, shanghai_day
 from schemas.state import Head, Person
-from schemas.topics import COMMANDS
+from schemas.topics import COMMANDS, app_of
 from schemas.verdicts import CODES, Verdict
 from sinks.ports import Snapshot
 from stream.apply import apply
@@ -218,6 +218,9 @@ def _count_situations(world: World) -> None:
             if shanghai_day(block.meta.time_ms) - shanghai_day(before.meta.time_ms) > LATE_WINDOW_DAYS:
                 world.count("time: a jump beyond the late window")
             _count_waiting(world, block)
+            for span in block.meta.sources:
+                if span.day_rows >= world.operator.quotas.get(app_of(span.topic), span.day_rows + 1):
+                    world.count("intake: a quota of rows used up")
             _count_settled(world, block)
             verdicts = block.rows.column("verdict").to_pylist()
             if int(Verdict.ALREADY_CLAIMED) in verdicts and int(Verdict.CREDITED) in verdicts:

@@ -22,6 +22,7 @@ class Operator:
         self.rows_per_day = {
             app: 10 + world.chance.below("quota", 20) if scarce else 10**6 for app in traffic.APPS
         }
+        self.quotas = dict(self.rows_per_day)  # as they were at first
 
     def give_all(self) -> None:
         """Every app is registered, as it was meant last, with a quota that never ends."""

@@ -22,6 +22,8 @@ from schemas.topics import COMMANDS, LEDGER
 from sinks.clickhouse.run import Mark, Run
 from sinks.ports import Doubt
 from stream.archive import ArchiveHandler
+from stream.cycle import _check_sources as check_sources
+from stream.cycle_input import Cycle
 from stream.errors import OperatorError
 from stream.intake import Intake
 from stream.recovery import Expected
@@ -261,6 +263,14 @@ class World:
                 raise self.failure
             await asyncio.sleep(0.25)
 
+    def _check_sources(self, cycle: Cycle, ids: dict[str, str]) -> None:
+        """The worker's own check, counted."""
+        try:
+            check_sources(cycle, ids)
+        except Doubt:
+            self.count("intake: made again between fetch and append")
+            raise
+
     def run(self, records: int) -> None:
         """The whole run, in virtual time. Raises `Violation`."""
 
@@ -269,6 +279,7 @@ class World:
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
             time_ns,
+            mock.patch("stream.cycle._check_sources", self._check_sources),
             mock.patch("stream.archive_run.open_next", opened_next),
             mock.patch("stream.recovery.open_next", opened_next),
         ):
