@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from sinks.clickhouse import engine_protocol as protocol
@@ -29,9 +30,10 @@ def main(dsn: str, descriptor: int) -> None:
     requests: queue.SimpleQueue[protocol.Request | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, requests), daemon=True).start()
     archive, reader = ClickHouseArchive(dsn), ReadOnlyArchive(chdb_folder(dsn))
-    protocol.send(connection, _opened(archive))
-    while (asked := requests.get()) is not None:
-        protocol.send(connection, _replied(archive, reader, asked))
+    with suppress(ConnectionError):  # the worker is gone: nobody waits for an answer, and nothing is wrong
+        protocol.send(connection, _opened(archive))
+        while (asked := requests.get()) is not None:
+            protocol.send(connection, _replied(archive, reader, asked))
     reader.close()
     archive.close()
 
