@@ -22,7 +22,7 @@ SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux takes 107
 
 # All that sinks/redis_store.py and `points doctor` send, and what commit.lua calls.
 WORKER_COMMANDS = (
-    *("ping", "info", "bgrewriteaof"),
+    *("ping", "info", "time", "bgrewriteaof"),
     *("hmget", "mget", "smismember", "scan"),
     *("eval", "hget", "hset", "mset", "sadd", "unlink", "del"),
 )

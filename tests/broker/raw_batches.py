@@ -18,10 +18,20 @@ from tests.batches.making import SNAPPY, Made
 
 
 def made(seed: int = 9) -> Iterator[tuple[str, Made]]:
-    """The hand-made ones, then the fuzzer's for ever; without those that end the broker's process."""
+    """The hand-made ones, then the fuzzer's for ever."""
+    return chain(hand_made(), fuzzed(seed))
+
+
+def hand_made() -> Iterator[tuple[str, Made]]:
+    """One of each kind; without those that end the broker's process."""
+    return ((kind, batch) for kind, batch in HAND_MADE.items() if not says_too_much(batch))
+
+
+def fuzzed(seed: int) -> Iterator[tuple[str, Made]]:
+    """For ever, one of each kind in turn; without those that end the broker's process."""
     rng = Random(seed)
-    fuzzed = ((kind, make(rng)) for _ in count() for kind, make in faults.APP_KINDS.items())
-    return ((kind, batch) for kind, batch in chain(HAND_MADE.items(), fuzzed) if not says_too_much(batch))
+    batches = ((kind, make(rng)) for _ in count() for kind, make in faults.APP_KINDS.items())
+    return ((kind, batch) for kind, batch in batches if not says_too_much(batch))
 
 
 def says_too_much(batch: Made) -> bool:
