@@ -142,3 +142,21 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     finally:
         platform.end_workers()
         embedded.down(home)
+
+
+@pytest.fixture
+def points(platform: Platform) -> Callable[..., str]:
+    """Runs `points` against the platform; returns what it printed, and checks how it ended."""
+
+    def run(*arguments: str, ends: int = 0) -> str:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "points", *arguments],
+            env=os.environ | {"POINTS_HOME": str(platform.settings.home)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == ends, done.stdout + done.stderr
+        return done.stderr if ends else done.stdout
+
+    return run

@@ -4,11 +4,7 @@ On a real broker, with an intake worker that runs all the time.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -22,24 +18,6 @@ from tests.broker.traffic import send
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 METRO, BUS = intake_topic("metro"), intake_topic("bus")
-
-
-@pytest.fixture
-def points(platform):
-    """Runs `points` against the platform; returns what it printed, and checks how it ended."""
-
-    def run(*arguments: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            [Path(sys.executable).parent / "points", *arguments],
-            env=os.environ | {"POINTS_HOME": str(platform.settings.home)},
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
-
-    return run
 
 
 def say(platform, app: str, first: int, count: int) -> None:

@@ -1,11 +1,7 @@
 """What was refused is found, shown, decided once more and dismissed, on a real broker; nothing doubles."""
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -18,24 +14,6 @@ from tests.broker.traffic import send
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 METRO = intake_topic("metro")
 LABELS = ("--by", "li", "--approved-by", "wang", "--reason", "their partitioner was wrong")
-
-
-@pytest.fixture
-def points(platform):
-    """Runs `points` against the platform; returns what it printed, and checks how it ended."""
-
-    def run(*arguments: str, ends: int = 0) -> str:
-        done = subprocess.run(
-            [Path(sys.executable).parent / "points", *arguments],
-            env=os.environ | {"POINTS_HOME": str(platform.settings.home)},
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-        assert done.returncode == ends, done.stdout + done.stderr
-        return done.stderr if ends else done.stdout
-
-    return run
 
 
 class Misrouting:
