@@ -154,7 +154,7 @@ class Buffer:
         # Whoever keeps up will send again soon: a full cycle of somebody's excess would be what he waits for.
         latest_ms = head.time_ms - head.clock_offset_ms
         hurried = any(p.keeps_up(latest_ms) for p in sources if p.topic != COMMANDS)
-        rows_max = min(SHORT_CYCLE_ROWS_MAX if hurried else CYCLE_ROWS_MAX, CYCLE_ROWS_MAX)
+        rows_max = min(SHORT_CYCLE_ROWS_MAX, CYCLE_ROWS_MAX) if hurried else CYCLE_ROWS_MAX
         rows = _gather(waiting, _order(waiting, ready, rows_max))
         if not rows.offset:
             return None
