@@ -11,9 +11,12 @@ from aiokafka.conn import ScramAuthenticator
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.produce import ProduceRequest
 
+from loadtest.flood.probe import INTERVAL_S
 from stream.settings import Settings
 from tests.batches import making
 
+# Some 16 reports of a probe in each of four shards: whatever was sent before is decided by then.
+SETTLED_S = 64 * INTERVAL_S
 METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE = 3, 17, 36
 VERSIONS = {METADATA: 1, SASL_HANDSHAKE: 1, SASL_AUTHENTICATE: 0}
 

@@ -67,7 +67,7 @@ def test_a_batch_that_ends_the_broker_costs_seconds_and_no_record_and_its_app_is
     home = platform.settings.home
     worker = platform.worker()
     probe = Probe(platform.settings)
-    probe.wait_until_quiet()
+    probe.latencies_s(hostile.SETTLED_S)
     load = Load(platform)
     first = kafka.find(home)
     for count in (RECORDS, RECORDS_BEYOND_THE_HEAP):
@@ -100,7 +100,7 @@ def test_an_app_that_ends_the_broker_again_and_again_is_shut_out_while_it_does(p
     home = platform.settings.home
     platform.worker()
     probe = Probe(platform.settings)
-    probe.wait_until_quiet()
+    probe.latencies_s(hostile.SETTLED_S)
     stop = threading.Event()
     batch = hostile.equal_records(RECORDS_BEYOND_THE_HEAP)
 

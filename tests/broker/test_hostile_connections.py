@@ -25,7 +25,7 @@ def probe(platform) -> Iterator[Probe]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 3 * CONNECTIONS), hard))
     platform.worker()
     probe = Probe(platform.settings)
-    probe.wait_until_quiet()
+    probe.latencies_s(hostile.SETTLED_S)
     yield probe
     probe.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

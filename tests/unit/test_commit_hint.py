@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
 from stream import transport
@@ -17,6 +16,12 @@ def committed(
 ) -> bool:
     """What becomes of a commit of both partitions by a consumer that has some of them."""
 
+    class Consumer:
+        """aiokafka's."""
+
+        async def commit(self, offsets: dict) -> None:
+            await commit({TP(*tp): said.offset for tp, said in offsets.items()})
+
     class Thread(transport.BatchConsumerThread):
         def __init__(self) -> None:
             """Without its thread."""
@@ -24,7 +29,9 @@ def committed(
         def assignment(self) -> set[TP]:
             return assigned
 
-    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_commit", lambda _, offsets: commit(offsets))
+        def _ensure_consumer(self) -> Consumer:
+            return Consumer()
+
     return asyncio.run(Thread()._commit({MINE: 7, OTHER: 8}))
 
 
