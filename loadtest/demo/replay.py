@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException, Producer
@@ -61,11 +62,17 @@ class Replay:
         self.timed: list[Timed] = []
         self.cpu_s: Counter[str] = Counter()
 
-    def run(self, screen: Screen) -> None:
-        """Replays all Saturdays. Raises OperatorError where something stays away for too long."""
+    def run(self, screen: Screen, begun: Callable[[], None] | None = None) -> None:
+        """Replays all Saturdays. Raises OperatorError where something stays away for too long.
+
+        `begun` is called once the first clock is in force: a record that is decided before it keeps it from
+        going back to the first Saturday.
+        """
         for number, saturday in enumerate(self._saturdays, start=1):
             screen.saturday(saturday.date, number, len(self._saturdays))
             self._set_clock(saturday)
+            if begun and number == 1:
+                begun()
             before = self._workers.cpu_s()
             started_s = time.monotonic()
             for records in saturday.rounds:

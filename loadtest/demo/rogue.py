@@ -81,7 +81,8 @@ class Rogue(threading.Thread):
     def stop(self) -> None:
         """Ends it after the round that it is in. Raises what ended it before."""
         self._stopping.set()
-        self.join()
+        if self.ident is not None:
+            self.join()
         if self._error:
             raise self._error
 

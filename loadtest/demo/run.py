@@ -61,7 +61,7 @@ def run(options: Options, screen: Screen) -> Result:
         with closing(Replay(settings, workers, sent, options.kills)) as replay:
             screen.show_bars({app: sum(saturday.count(app) for saturday in sent) for app in APPS})
             with hostile_beside(options, settings) as rogue:
-                replay.run(screen)
+                replay.run(screen, begun=rogue.start if rogue else None)
             screen.hide_bars()
             account = rogue and hostile_account(rogue, workers, screen)
 
@@ -119,13 +119,12 @@ def platform(options: Options, screen: Screen) -> Iterator[tuple[Settings, Worke
 
 @contextmanager
 def hostile_beside(options: Options, settings: Settings) -> Iterator[Rogue | None]:
-    """The fourth app, if it was asked for, from its registration to its last round."""
+    """The fourth app, if it was asked for, from its registration to its last round; the replay starts it."""
     if not options.hostile:
         yield None
         return
     settings = onboard(settings, ROGUE, QUOTA)
     rogue = Rogue(settings)
-    rogue.start()
     try:
         yield rogue
     finally:
