@@ -12,7 +12,7 @@ from schemas.ledger_record import LedgerRecord, headers_of, read_record
 from schemas.limits import BLOCK_BYTES_MAX
 from schemas.outcome import Message
 from schemas.topics import LEDGER
-from sinks.ports import BlockTooLarge, Doubt, LedgerGap, Topics
+from sinks.ports import BlockTooLarge, Doubt, LedgerGap, Topics, known
 
 log = structlog.get_logger()
 # Longer than any broker hiccup worth waiting for; a produce that takes longer is a doubt, settled by reading.
@@ -170,6 +170,8 @@ class KafkaPublisher:
                 batch = self._producer.create_batch()
                 batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
         futures.append(await self._producer.send_batch(batch, topic, partition=shard))
+        for future in futures:
+            future.add_done_callback(known)
         return futures
 
     async def close(self) -> None:

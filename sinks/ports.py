@@ -4,6 +4,7 @@ All methods are coroutines. A failure whose effect is not known raises `Doubt`: 
 which settles it by reading the ledger.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
@@ -23,6 +24,12 @@ class LedgerGap(Exception):
 
 class BlockTooLarge(Exception):
     """A block that the ledger will never take: no doubt."""
+
+
+def known(asked: asyncio.Future) -> None:
+    """As a done callback: an error that nobody looks at would end a worker, though who asked has gone on."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 class Snapshot(NamedTuple):

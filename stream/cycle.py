@@ -15,7 +15,7 @@ from schemas.outcome import messages_of
 from schemas.report import shanghai_day
 from schemas.state import Head, Lag, Source
 from schemas.topics import COMMANDS, intake_topic
-from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
+from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
 from stream.apply import apply
 from stream.bisect import decide_each
 from stream.cycle_input import Buffer, Cycle
@@ -70,7 +70,7 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     _check_broker_clock(cycle)
     # Asked after the last fetch: whoever answers with the ids that we know has kept these topics until now.
     ids = asyncio.ensure_future(topics.ids([span.topic for span in cycle.sources]))
-    ids.add_done_callback(_is_known)
+    ids.add_done_callback(known)
     reading = read_records(cycle, shard.platform.rules, shard.platform.dedupe_key)
     _check_commands(shard.head, cycle, reading)
 
@@ -111,7 +111,7 @@ async def publish_after(shard: Shard, publisher: Publisher, block: Block, offset
         shard.published_to = offset + 1
 
     shard.publishing = asyncio.ensure_future(publish())
-    shard.publishing.add_done_callback(_is_known)
+    shard.publishing.add_done_callback(known)
 
 
 async def publish_block(
@@ -125,12 +125,6 @@ async def publish_block(
 def today() -> int:
     """The Asia/Shanghai day of this machine's clock: of quotas alone, no decision looks at it."""
     return shanghai_day(time.time_ns() // 1_000_000)
-
-
-def _is_known(task: asyncio.Future) -> None:
-    """Whatever became of it: a cycle that ends in another doubt does not come back to ask."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _check_sources(cycle: Cycle, ids: dict[str, str]) -> None:

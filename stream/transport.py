@@ -151,11 +151,8 @@ class BatchConsumer(driver.Consumer):
             first = self._next.get(tp)
             if first is None:
                 continue
-            if placements != self._placements or _first_of(fetched) < first:
-                if await self._reaches(tp, first):
-                    await self.seek_to({tp: first})
-                continue
-            if _first_of(fetched) > first and await self._is_deleted(tp, first):
+            stale = placements != self._placements or _first_of(fetched) < first
+            if not await self._continues(tp, first, fetched, stale):
                 continue
             if fetch := await self._read(tp, first, fetched):
                 fetches.append((tp, fetch))
@@ -165,6 +162,18 @@ class BatchConsumer(driver.Consumer):
                 return
             self._next[tp] = fetch.next
             yield tp, _message(tp, fetch._replace(more=last_of_shard[tp.partition] != tp), generation)
+
+    async def _continues(self, tp: TP, first: int, fetched: list, stale: bool) -> bool:
+        """Whether a fetch goes on where its partition stands; else it is fetched again, or stops."""
+        try:
+            if stale:
+                if await self._reaches(tp, first):
+                    await self.seek_to({tp: first})
+                return False
+            return _first_of(fetched) == first or not await self._is_deleted(tp, first)
+        except (KafkaError, TimeoutError):  # nobody answers, and an error here would end the worker
+            await self.seek_to({tp: first})
+            return False
 
     async def _read(self, tp: TP, first: int, fetched: list) -> Fetch | None:
         """What was fetched, as a `Fetch`; None if it came damaged and is fetched again."""
@@ -224,20 +233,9 @@ def _first_of(fetched: list) -> int:
 
 def _message(tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
     return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        fetch.next - 1,
-        0.0,
-        0,
-        None,
-        None,
-        fetch,
-        None,
-        0,
-        0,
-        tp,
+        tp.topic, tp.partition, fetch.next - 1, 0.0, 0, None, None, fetch, None, 0, 0, tp,
         generation_id=generation,
-    )
+    )  # fmt: skip
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
