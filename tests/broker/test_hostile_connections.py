@@ -4,6 +4,7 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,7 +13,7 @@ from stream.embedded import kafka, kafka_config
 from tests.broker import hostile
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
-CONNECTIONS = 2_000
+CONNECTIONS, AT_ONCE = 2_000, 100
 HELD_S = 30.0
 OUTCOME_WITHIN_S = 10.0
 NEIGHBOUR, MYSELF = "127.0.0.2", "127.0.0.1"
@@ -37,8 +38,14 @@ def hold(platform, source: str, count: int, login: bool) -> list[socket.socket]:
     user = "app-metro"
     credentials = (user, platform.settings.password(user)) if login else None
     size_bytes = kafka_config.REQUEST_BYTES_MAX if login else kafka_config.LOG_IN_BYTES_MAX
-    opened = [hostile.announce((host, int(port)), source, size_bytes, credentials) for _ in range(count)]
-    return [connection for connection in opened if connection]
+    # Beside each other, as the broker lets each that comes too fast wait: one after the other it would have
+    # closed the first ones as idle, after two minutes, before the last has come.
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        opened = [
+            threads.submit(hostile.announce, (host, int(port)), source, size_bytes, credentials)
+            for _ in range(count)
+        ]
+    return [connection for job in opened if (connection := job.result())]
 
 
 @pytest.mark.parametrize("login", [False, True], ids=["without a password", "with a password"])
