@@ -5,7 +5,14 @@ from bisect import bisect_right
 import numpy as np
 
 from schemas.block import Span
-from schemas.limits import BATCH_HELD_BYTES, CYCLE_ROWS_MAX, FAIR_BURST_US, KEEPS_UP_MS, VALUE_HELD_BYTES
+from schemas.limits import (
+    BATCH_HELD_BYTES,
+    CYCLE_ROWS_MAX,
+    FAIR_BURST_US,
+    KEEPS_UP_MS,
+    SHORT_CYCLE_ROWS_MAX,
+    VALUE_HELD_BYTES,
+)
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Source
 from stream.batches.reader import Batch, Unreadable, values_of
@@ -61,8 +68,10 @@ class Pending:
         return self.due < self.end
 
     def keeps_up(self, latest_ms: int) -> bool:
-        """Whether nothing of it waits, and its last record is not much older than the shard's latest."""
-        return not self.batches and not self.is_behind() and latest_ms - self._floor_ms < KEEPS_UP_MS
+        """Whether what waits of it is less than a short cycle, and not much older than the shard's latest."""
+        if self.is_behind() or latest_ms - self._floor_ms >= KEEPS_UP_MS:
+            return False
+        return sum(self._rows) < SHORT_CYCLE_ROWS_MAX
 
     def waits(self, today: int) -> bool:
         """Whether it has records that are to be decided today."""

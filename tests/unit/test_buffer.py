@@ -168,3 +168,14 @@ def test_a_flood_goes_in_short_cycles_while_a_source_that_keeps_up_may_send() ->
         buffer.take(head(seen_ms), TODAY)
         buffer.add(fetch(METRO, [packed(0, *flood, ms=NOON_MS)]))
         assert len(buffer.take(head(NOON_MS), TODAY).offset) == rows
+
+
+def test_the_records_of_who_keeps_up_are_not_followed_by_a_full_cycle_of_the_flood() -> None:
+    """His outcome waits for all that is decided with it."""
+    flood = [b"x"] * (3 * limits.SHORT_CYCLE_ROWS_MAX)
+    buffer = Buffer(0, {topic: source(0, topic) for topic in (BUS, METRO)}, limits.FAIR_ROWS_S)
+    buffer.add(fetch(METRO, [packed(0, *flood, ms=NOON_MS)]))
+    buffer.add(fetch(BUS, [packed(0, b"x", ms=NOON_MS)]))
+    cycle = buffer.take(head(NOON_MS), TODAY)
+    assert len(cycle.offset) == limits.SHORT_CYCLE_ROWS_MAX
+    assert {span.topic for span in cycle.sources} == {BUS, METRO}
