@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from sinks.ports import known
 from stream.batches.raw_fetch import RawConsumer, RawFetch
 from stream.batches.reader import Batch, Damaged, batches_of, begins
 
@@ -244,6 +245,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     What apps send comes packed, as bytes: whatever is in it must not end the consumer.
     """
 
+    _committing: asyncio.Task | None = None
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # Faust offers it together with its transactions only
@@ -258,24 +261,29 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await asyncio.wait([leaving], timeout=LEAVE_TIMEOUT_S)
         leaving.cancel()  # a broken client raises anything, even that it was cancelled: then it is gone, too
         await asyncio.gather(leaving, return_exceptions=True)
+        if self._committing:
+            self._committing.cancel()
 
     async def _commit(self, offsets: dict[TP, int]) -> bool:
         """A commit is a hint, and the next one comes a second later: it waits for nobody, and a failed one is
         nothing. aiokafka would try until Kafka is back, which kept a worker from ending; Faust ends a worker
         whose commit fails, as it does when the broker dies, or between a subscription and its assignment
-        (kin: faust-streaming#94)."""
+        (kin: faust-streaming#94). It is left to itself, not cancelled: aiokafka shields the request, and what
+        that meets when nobody waits for it any more would end the worker, too."""
         mine = {
             driver.ensure_aiokafka_TP(tp): driver.OffsetAndMetadata(offset, "")
             for tp, offset in offsets.items()
             if tp in self.assignment()
         }
-        if not mine:
+        if not mine or (self._committing and not self._committing.done()):
             return False
+        self._committing = asyncio.ensure_future(self._ensure_consumer().commit(mine))
+        self._committing.add_done_callback(known)
+        answered, _ = await asyncio.wait([self._committing], timeout=COMMIT_TIMEOUT_S)
         try:
-            await asyncio.wait_for(self._ensure_consumer().commit(mine), COMMIT_TIMEOUT_S)
-        except (TimeoutError, KafkaError):
+            return bool(answered) and self._committing.result() is None
+        except KafkaError:
             return False
-        return True
 
 
 class BatchTransport(driver.Transport):

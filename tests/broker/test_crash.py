@@ -14,6 +14,7 @@ import pytest
 
 from loadtest.apps import with_apps
 from stream.embedded import stack as embedded
+from stream.settings import Settings
 from tests.broker.conftest import Platform
 from tests.broker.faulty_worker import CRASHES
 from tests.broker.traffic import send
@@ -50,25 +51,30 @@ class FaultyWorker:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A stack of one shard with records that wait."""
     home = tmp_path_factory.mktemp("crash")
     try:
         settings = with_apps(embedded.up(home, env={"POINTS_SIMULATED_CLOCK": "1", "POINTS_SHARDS": "1"}))
-        producer = Platform(settings).producer("app-metro")
-        send(producer, "metro", 0, 100)
-        producer.flush()
-        yield home
+        report(settings, 100)
+        yield settings
     finally:
         embedded.down(home)
 
 
+def report(settings: Settings, count: int) -> None:
+    """Records that wait for a decision."""
+    producer = Platform(settings).producer("app-metro")
+    send(producer, "metro", 0, count)
+    producer.flush()
+
+
 @pytest.fixture
-def start(home: Path) -> Iterator[Callable[[str], FaultyWorker]]:
+def start(settings: Settings) -> Iterator[Callable[[str], FaultyWorker]]:
     started: list[FaultyWorker] = []
 
     def start(fault: str) -> FaultyWorker:
-        started.append(FaultyWorker(home, fault))
+        started.append(FaultyWorker(settings.home, fault))
         return started[-1]
 
     yield start
@@ -89,8 +95,9 @@ def test_a_crash_ends_the_process_at_once_and_says_what_to_do(fault: str, start)
     assert told["todo"]
 
 
-def test_a_commit_that_kafka_refuses_is_nothing(start) -> None:
+def test_a_commit_that_kafka_refuses_is_nothing(start, settings: Settings) -> None:
     """Also where its connection ends: a broker that dies takes no worker with it."""
+    report(settings, 1)  # without a record there is no commit
     worker = start("refused_commit")
     worker.wait_for("injected")
     with pytest.raises(subprocess.TimeoutExpired):  # for as long as a crash may take to end it
