@@ -27,8 +27,8 @@ class Source(Struct, frozen=True, array_like=True):
     """What a shard knows of one source of records: a topic with its id, in this shard's partition.
 
     `next`: the offset that is due. `paid_us`: up to when the source has used its fair share of the shard, in
-    microseconds of the broker's time; see stream/cycle_input.py. `day_rows`: rows decided of it on `day`, the
-    Asia/Shanghai day of the worker's clock, against the app's quota of rows.
+    microseconds of the broker's time; see stream/core/cycle_input.py. `day_rows`: rows decided of it on
+    `day`, the Asia/Shanghai day of the worker's clock, against the app's quota of rows.
     """
 
     topic_id: str

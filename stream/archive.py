@@ -23,9 +23,10 @@ from schemas.topics import LEDGER
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
 from sinks.clickhouse.run import Archive, Mark, Run
 from stream.archive_run import ChainBroken, RunCutter
+from stream.batches.fetch import Fetch
 from stream.errors import OperatorError, end_process
 from stream.metrics.archive import ArchiveMetrics, Progress, WatchedArchive
-from stream.transport import BatchConsumer, Fetch
+from stream.transport import BatchConsumer
 
 log = structlog.get_logger()
 IDLE_S = 0.4  # without a block, before the open run is flushed; an insert takes 0.1: there within 1 s

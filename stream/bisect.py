@@ -10,10 +10,10 @@ from schemas.codec import Refusal
 from schemas.state import NO_LAGS, Head, Lag
 from schemas.verdicts import Verdict
 from sinks.ports import Snapshot
-from stream.cycle_input import Cycle
-from stream.decide import Platform, decide
+from stream.core.cycle_input import Cycle
+from stream.core.decide import Platform, decide
+from stream.core.read import Reading
 from stream.errors import OperatorError
-from stream.read import Reading
 
 log = structlog.get_logger()
 INTERNAL_ERRORS_MAX = 8  # of one cycle: a record that breaks us is news, nine are a defect of ours

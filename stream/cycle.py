@@ -16,13 +16,13 @@ from schemas.report import shanghai_day
 from schemas.state import Head, Lag, Source
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
-from stream.apply import apply
 from stream.bisect import decide_each
-from stream.cycle_input import Buffer, Cycle
-from stream.decide import Platform
+from stream.core.apply import apply
+from stream.core.cycle_input import Buffer, Cycle
+from stream.core.decide import Platform
+from stream.core.obey import continues
+from stream.core.read import Reading, read_records
 from stream.errors import OperatorError
-from stream.obey import continues
-from stream.read import Reading, read_records
 
 NOT_ADOPTED = (
     "topic commands was made again, or lost records unread, and does not begin with its adoption:"

@@ -13,13 +13,14 @@ from faust.types.tuples import TP
 from schemas.state import Change
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics
+from stream.batches.fetch import Fetch
 from stream.cycle import Shard, run_cycle, today
 from stream.errors import end_process
 from stream.metrics.intake import IntakeMetrics
 from stream.metrics.ports import WatchedLedger, WatchedPublisher, WatchedStore
 from stream.placing import Placing, is_misplaced
 from stream.recovery import Expected, catch_up, recover
-from stream.transport import BatchConsumer, Fetch
+from stream.transport import BatchConsumer
 
 log = structlog.get_logger()
 CYCLE_END_TIMEOUT_S = 5.0  # at a rebalance a running cycle may end; the broker waits 10 s for us to rejoin

@@ -14,9 +14,9 @@ from schemas.outcome import messages_of
 from schemas.rules import Rules
 from schemas.state import ZERO_HASH, Head, Lag
 from sinks.ports import Doubt, Ledger, LedgerGap, Publisher, Store
-from stream.apply import apply, touched
+from stream.core.apply import apply, touched
+from stream.core.decide import Platform
 from stream.cycle import Shard, publish_block
-from stream.decide import Platform
 from stream.errors import OperatorError
 
 log = structlog.get_logger()

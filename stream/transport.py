@@ -8,7 +8,7 @@ them with the effects; the offset committed to Kafka is only a hint for lag tool
 
 import asyncio
 from collections import Counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import faust
 from aiokafka.errors import KafkaError
@@ -16,41 +16,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from sinks.ports import known
-from stream.batches.raw_fetch import RawConsumer, RawFetch
-from stream.batches.reader import Batch, Damaged, batches_of, begins
+from stream.batches.fetch import Fetch
+from stream.batches.reader import Damaged, RawFetch, batches_of, begins
+from stream.raw_consumer import RawConsumer
 
 DAMAGED_MAX = 3  # fetches of one place, before it is called damaged and its source is stopped
 
 COMMIT_TIMEOUT_S = 3.0
 LEAVE_TIMEOUT_S = 5.0
-
-
-class Fetch(NamedTuple):
-    """One fetch of one partition: offsets `first` <= o < `next`; `first` is where the fetch was to continue.
-
-    `records`: packed batches (`stream.batches.reader.Batch`) of what apps send, aiokafka's ConsumerRecords of
-    the ledger, in offset order; offsets may be missing (transaction markers), or all of them. `end`: up to
-    which offset there are records that may be read. `more`: another topic's fetch of the same shard follows
-    at once.
-    """
-
-    topic: str
-    partition: int
-    first: int
-    next: int
-    records: list[Any]
-    end: int = 0
-    more: bool = False
-
-    @property
-    def extents(self) -> list[tuple[int, int, int]]:
-        """The offsets that hold records: (first, next, broker time in ms) of each stretch."""
-        return [
-            (max(r.base, self.first), r.next, r.broker_ms)
-            if r.__class__ is Batch
-            else (r.offset, r.offset + 1, r.timestamp)
-            for r in self.records
-        ]
 
 
 class Handler(Protocol):

@@ -12,10 +12,10 @@ from schemas.rules import PACKAGED, Rules, load_rules
 from schemas.shards import shards_of
 from schemas.state import Head, Person, Source
 from schemas.topics import COMMANDS, intake_topic
+from stream.batches.fetch import Fetch
 from stream.batches.reader import Batch
-from stream.cycle_input import Buffer, Cycle
-from stream.decide import Platform
-from stream.transport import Fetch
+from stream.core.cycle_input import Buffer, Cycle
+from stream.core.decide import Platform
 
 METRO, BUS = intake_topic("metro"), intake_topic("bus")
 SOURCES = (COMMANDS, BUS, METRO)

@@ -44,3 +44,17 @@ def test_linters_pass(command: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pure_core_loads_nothing_that_acts() -> None:
+    """A decision can be made again anywhere: no framework, no client, no setting, nothing of a worker."""
+    modules = [f"stream.core.{path.stem}" for path in (ROOT / "stream" / "core").glob("[a-z]*.py")]
+    program = f"import {', '.join(modules)}, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    rooms = {".".join(name.split(".")[:2]) for name in loaded if name.startswith("stream.")}
+    assert rooms == {"stream.core", "stream.batches"}
+    acting = {"sinks", "faust", "mode", "redis", "confluent_kafka", "clickhouse_connect", "chdb", "structlog"}
+    assert not acting.intersection(loaded)

@@ -13,10 +13,20 @@ from aiokafka.record.util import calc_crc32c
 
 from schemas.limits import BATCH_RECORDS_MAX, BATCH_UNPACKED_BYTES_MAX
 from stream.batches import records
-from stream.batches.raw_fetch import RawFetch
 from stream.batches.unpack import CODECS, UnpackError, unpack
 
 NO_TIME_MS = -1  # Kafka's own word for it
+
+
+class RawFetch(NamedTuple):
+    """One fetch of one partition, its record batches as the broker sent them."""
+
+    data: bytes  # whole batches; behind them perhaps a piece of one more
+    first: int  # the offset where the fetch was to continue
+    next: int  # the offset behind the last whole batch
+    high_watermark: int  # as the broker says, which reads it before its log: `next` may be beyond it
+    last_stable_offset: int  # likewise
+    aborted: list[tuple[int, int]]  # (producer_id, first_offset) of transactions
 
 
 class Unreadable(NamedTuple):
@@ -31,9 +41,7 @@ class Batch(NamedTuple):
 
     base: int  # it covers the offsets base <= o < next
     next: int
-    broker_ms: (
-        int  # when the broker appended it, one time for all its records; NO_TIME_MS if it does not say so
-    )
+    broker_ms: int  # when the broker appended it; NO_TIME_MS if it does not say so
     count: int  # records that its header claims
     codec: int
     payload: bytes | memoryview  # behind the header; a view keeps its whole fetch in memory

@@ -12,10 +12,11 @@ from prometheus_client.registry import Collector
 from schemas.limits import ARCHIVE_RUN_ROWS_MIN
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Archive, Mark, Run
+from stream.batches.fetch import Fetch
 from stream.metrics.backlog import Backlog
 from stream.metrics.gauges import Gauges
 from stream.metrics.worker import SECONDS, WorkerMetrics, now_ms
-from stream.transport import BatchConsumer, Fetch
+from stream.transport import BatchConsumer
 
 ROWS = (1, 100, 1_000, 10_000, 25_000, ARCHIVE_RUN_ROWS_MIN, 70_000)
 

@@ -6,7 +6,7 @@ when it is archived. Times are the broker's, in ms since 1970, never a shard's, 
 
 from collections import deque
 
-from stream.transport import Fetch
+from stream.batches.fetch import Fetch
 
 
 class _Delivered:

@@ -22,11 +22,12 @@ from schemas.limits import CYCLE_ROWS_MAX
 from schemas.state import Change, Head, Source
 from schemas.verdicts import CODES, Verdict
 from sinks.ports import Doubt
+from stream.batches.fetch import Fetch
 from stream.cycle import Shard
 from stream.metrics.backlog import Backlog
 from stream.metrics.intake_state import IntakeState, ShardWatch, label_of
 from stream.metrics.worker import SECONDS, WorkerMetrics, now_ms
-from stream.transport import BatchConsumer, Fetch
+from stream.transport import BatchConsumer
 
 ROWS = (1, 10, 100, 1_000, 2_000, 4_000, 8_000, CYCLE_ROWS_MAX)
 OVERTAKEN = "overtaken"  # the reason of a recovery where every service had answered

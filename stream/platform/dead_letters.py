@@ -21,9 +21,9 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, app_of
 from schemas.verdicts import Verdict
 from sinks.app_client.standing import decode_outcome
 from sinks.kafka_topics import topic_ids
+from stream.core.read import bytes_hash
 from stream.errors import OperatorError
 from stream.platform import kafka_admin
-from stream.read import bytes_hash
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 15.0

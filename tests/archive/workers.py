@@ -10,7 +10,7 @@ from schemas.topics import LEDGER
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Archive, Mark, Run
 from stream.archive import ArchiveHandler
-from stream.transport import Fetch
+from stream.batches.fetch import Fetch
 
 
 class Faulty:

@@ -11,7 +11,7 @@ import lz4.block
 import lz4.frame
 from aiokafka.record.util import calc_crc32c
 
-from stream.batches.raw_fetch import RawFetch
+from stream.batches.reader import RawFetch
 from stream.batches.unpack import CODECS, xxh32, zstd
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 
-from stream.batches import raw_fetch
+from stream import raw_consumer
 from tests.batches import making
 
 
@@ -37,13 +37,14 @@ def test_the_private_names_of_aiokafka_are_there() -> None:
 
 def test_the_package_is_not_changed() -> None:
     assert fetcher.Fetcher._proc_fetch_request.__globals__["MemoryRecords"] is fetcher.MemoryRecords
-    assert raw_fetch._RawFetcher._proc_fetch_request.__globals__["MemoryRecords"] is raw_fetch._RawRecords
+    ours = raw_consumer._RawFetcher._proc_fetch_request.__globals__
+    assert ours["MemoryRecords"] is raw_consumer._RawRecords
     assert AIOKafkaConsumer.start.__globals__["Fetcher"] is fetcher.Fetcher
 
 
-def fetches(data: bytes, first: int) -> list[raw_fetch.RawFetch]:
-    records = raw_fetch._RawRecords(data)
-    return list(raw_fetch._RawPartition(None, records, [(1, 0)], first, None, None, True, 1))
+def fetches(data: bytes, first: int) -> list[raw_consumer.RawFetch]:
+    records = raw_consumer._RawRecords(data)
+    return list(raw_consumer._RawPartition(None, records, [(1, 0)], first, None, None, True, 1))
 
 
 def test_a_fetch_moves_the_position_behind_its_last_whole_batch() -> None:
@@ -53,8 +54,8 @@ def test_a_fetch_moves_the_position_behind_its_last_whole_batch() -> None:
 
 
 def test_a_fetch_without_a_whole_batch_moves_nothing() -> None:
-    records = raw_fetch._RawRecords(making.of([b"v"])[:-1])
+    records = raw_consumer._RawRecords(making.of([b"v"])[:-1])
     assert records.has_next()
     [fetch] = fetches(records.data, 6)
     assert (fetch.first, fetch.next) == (6, 6)
-    assert not raw_fetch._RawRecords(None).has_next()
+    assert not raw_consumer._RawRecords(None).has_next()

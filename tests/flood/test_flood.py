@@ -14,8 +14,7 @@ from loadtest.hostile.batches import Batch
 from schemas.codec import read_report
 from schemas.limits import BATCH_UNPACKED_BYTES_MAX, INTAKE_MESSAGE_BYTES_MAX
 from schemas.refusal import Refusal
-from stream.batches.raw_fetch import RawFetch
-from stream.batches.reader import Unreadable, values_of
+from stream.batches.reader import RawFetch, Unreadable, values_of
 from stream.batches.reader import batches_of as batches_in
 from tests.batches.making import with_crc
 

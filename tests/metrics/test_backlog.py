@@ -2,9 +2,9 @@
 
 import pytest
 
+from stream.batches.fetch import Fetch
 from stream.batches.reader import Unreadable
 from stream.metrics.backlog import Backlog
-from stream.transport import Fetch
 from tests.making import METRO, fetch, packed
 
 NOW_MS = 1_000_000

@@ -7,11 +7,11 @@ import pytest
 from schemas.topics import COMMANDS
 from sinks.ports import Doubt
 from stream import intake as intake_module
+from stream.batches.fetch import Fetch
 from stream.batches.reader import Unreadable
 from stream.metrics.alerts import ALERTS
 from stream.metrics.intake import IntakeMetrics
 from stream.metrics.ports import WatchedStore
-from stream.transport import Fetch
 from tests.making import (
     APPS,
     BUS,

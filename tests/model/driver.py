@@ -17,10 +17,10 @@ from schemas.state import ZERO_HASH, Head, Person
 from schemas.topics import COMMANDS
 from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, MemoryTopics, turn
 from sinks.ports import Doubt
-from stream.apply import apply
+from stream.batches.fetch import Fetch
+from stream.core.apply import apply
 from stream.cycle import Shard, run_cycle, today
 from stream.recovery import Expected, recover
-from stream.transport import Fetch
 from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop

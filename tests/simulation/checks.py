@@ -11,11 +11,11 @@ from schemas.state import Head, Person
 from schemas.topics import COMMANDS, app_of
 from schemas.verdicts import CODES, Verdict
 from sinks.ports import Snapshot
-from stream.apply import apply
 from stream.batches.reader import Unreadable
-from stream.cycle_input import Cycle
-from stream.decide import Platform, decide
-from stream.read import read_records
+from stream.core.apply import apply
+from stream.core.cycle_input import Cycle
+from stream.core.decide import Platform, decide
+from stream.core.read import read_records
 from tests.simulation import traffic
 from tests.simulation.fair import check_fair_order
 from tests.simulation.kafka import Place

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
 
 from schemas.topics import COMMANDS, LEDGER
-from stream.transport import Fetch
+from stream.batches.fetch import Fetch
 from tests.simulation.loop import process as current
 from tests.simulation.outside import Process
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from faust.types.tuples import TP
 
+from stream.batches.fetch import Fetch
 from stream.batches.reader import Batch, Unreadable
-from stream.transport import Fetch
 from tests.making import packed
 from tests.simulation.traffic import TOPICS, Intent, unreadable
 

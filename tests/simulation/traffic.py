@@ -12,7 +12,7 @@ from schemas.report import SHANGHAI
 from schemas.rules import Bundle, Exchange, Methodology, Rules
 from schemas.shards import shards_of
 from schemas.topics import COMMANDS, intake_topic
-from stream.read import bytes_hash
+from stream.core.read import bytes_hash
 from tests.simulation.chance import Chance
 
 SHARDS = 2

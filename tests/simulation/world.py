@@ -22,12 +22,12 @@ from schemas.topics import COMMANDS, LEDGER
 from sinks.clickhouse.run import Mark, Run
 from sinks.ports import Doubt
 from stream.archive import ArchiveHandler
+from stream.batches.fetch import Fetch
+from stream.core.cycle_input import Cycle
 from stream.cycle import _check_sources as check_sources
-from stream.cycle_input import Cycle
 from stream.errors import OperatorError
 from stream.intake import Intake
 from stream.recovery import Expected
-from stream.transport import Fetch
 from tests.simulation import traffic
 from tests.simulation.chance import Chance
 from tests.simulation.group import Group

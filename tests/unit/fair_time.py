@@ -1,6 +1,6 @@
 """Logs for tests of the order of a shard, and its definition once more: one record at a time, plain integers.
 
-Shares no code with stream/cycle_input.py but the limits.
+Shares no code with stream/core/cycle_input.py but the limits.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Source
 from schemas.topics import COMMANDS
 from stream.batches.reader import Batch, Unreadable
-from stream.cycle_input import Buffer, Cycle
+from stream.core.cycle_input import Buffer, Cycle
 from tests.making import BUS, METRO, NOON_MS, SOURCES, TODAY, fetch, head, packed, source
 
 HOUR_MS = 3_600_000

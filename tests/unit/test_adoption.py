@@ -11,8 +11,8 @@ from schemas.limits import FAIR_ROWS_S, OFFSET_MAX
 from schemas.state import Head, Source
 from schemas.topics import COMMANDS
 from schemas.verdicts import Verdict
-from stream.apply import apply
-from stream.cycle_input import Buffer
+from stream.core.apply import apply
+from stream.core.cycle_input import Buffer
 from tests.making import (
     BUS,
     METRO,

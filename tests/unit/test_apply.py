@@ -12,9 +12,9 @@ from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import shanghai_day
 from schemas.state import ZERO_HASH, Head, Person
 from schemas.verdicts import Verdict
-from stream.apply import apply, touched
-from stream.decide import decide
-from stream.read import read_records
+from stream.core.apply import apply, touched
+from stream.core.decide import decide
+from stream.core.read import read_records
 from tests.making import METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
 
 DAY = dt.timedelta(days=1)

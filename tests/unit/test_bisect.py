@@ -13,10 +13,10 @@ from schemas.topics import COMMANDS
 from schemas.verdicts import TABLE, Verdict
 from sinks.ports import Snapshot
 from stream import bisect
-from stream.cycle_input import Buffer, Cycle
-from stream.decide import decide
-from stream.read import read_records
-from stream.record_rows import bytes_hash
+from stream.core.cycle_input import Buffer, Cycle
+from stream.core.decide import decide
+from stream.core.read import read_records
+from stream.core.record_rows import bytes_hash
 from tests.making import (
     METRO,
     NOON,

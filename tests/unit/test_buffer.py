@@ -7,9 +7,9 @@ import pytest
 
 from schemas import limits
 from schemas.topics import COMMANDS
-from stream import cycle_input, pending
 from stream.batches.reader import Batch, batches_of
-from stream.cycle_input import Buffer
+from stream.core import cycle_input, pending
+from stream.core.cycle_input import Buffer
 from tests.batches import making
 from tests.making import BUS, METRO, NOON_MS, SOURCES, TODAY, fetch, head, packed, source
 from tests.unit.fair_time import new_buffer, ones, places, refused

@@ -13,9 +13,9 @@ from schemas.shards import shards_of
 from schemas.state import Source
 from schemas.topics import DEAD_LETTERS, outcomes_topic
 from schemas.verdicts import CODES, DEAD_LETTER, TELLS_BALANCE, Verdict
-from stream.cycle_input import Buffer
-from stream.decide import decide
-from stream.read import read_records
+from stream.core.cycle_input import Buffer
+from stream.core.decide import decide
+from stream.core.read import read_records
 from tests.making import METRO, SHARDS, TODAY, TOPIC_IDS, fetch, head, packed, platform
 
 FOLDER = ROOT / "schemas/examples/report"

@@ -18,9 +18,9 @@ from schemas.rules import PACKAGED, Rules, load_rules
 from schemas.state import Head, Person
 from schemas.topics import COMMANDS
 from schemas.verdicts import CODES, REMEMBERS_ID, TAKES_CLAIM, TELLS_BALANCE, Verdict
-from stream.cycle_input import Cycle
-from stream.decide import Platform, decide
-from stream.read import read_records
+from stream.core.cycle_input import Cycle
+from stream.core.decide import Platform, decide
+from stream.core.read import read_records
 from tests.making import (
     APPS,
     BUS,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from schemas import limits
 from schemas.topics import COMMANDS
-from stream import cycle_input, pending
-from stream.cycle_input import Buffer
+from stream.core import cycle_input, pending
+from stream.core.cycle_input import Buffer
 from tests.making import BUS, METRO, NOON_MS, SOURCES, TODAY, fetch, head, packed, source
 from tests.unit.fair_time import (
     HOUR_MS,

@@ -8,7 +8,7 @@ import pytest
 from schemas.block import Block, open_block
 from schemas.state import Head
 from sinks.memory import MemoryLedger, MemoryStore
-from stream.apply import apply
+from stream.core.apply import apply
 from stream.errors import OperatorError
 from stream.platform.genesis import witness, write_genesis
 

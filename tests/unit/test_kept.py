@@ -10,11 +10,11 @@ from schemas.limits import FAIR_ROWS_S
 from schemas.state import Person
 from schemas.topics import COMMANDS
 from schemas.verdicts import DEAD_LETTER, Verdict
-from stream.apply import apply
 from stream.batches.reader import Batch, Unreadable
-from stream.cycle_input import Buffer
-from stream.decide import decide
-from stream.read import read_records
+from stream.core.apply import apply
+from stream.core.cycle_input import Buffer
+from stream.core.decide import decide
+from stream.core.read import read_records
 from tests.making import (
     APPS,
     BUS,

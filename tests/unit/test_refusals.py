@@ -15,9 +15,9 @@ from schemas.refusal import NESTED_MAX
 from schemas.report import AMOUNT_MAX
 from schemas.state import Source
 from schemas.verdicts import Verdict
-from stream.cycle_input import Buffer
-from stream.decide import decide
-from stream.read import read_records
+from stream.core.cycle_input import Buffer
+from stream.core.decide import decide
+from stream.core.read import read_records
 from tests.making import METRO, TODAY, fetch, fields, head, packed, platform, record, uid
 
 GOOD = record()

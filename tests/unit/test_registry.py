@@ -8,7 +8,7 @@ import pytest
 from schemas.command import AppCommand, decode_inputs
 from schemas.state import Head
 from schemas.topics import COMMANDS
-from stream.apply import apply
+from stream.core.apply import apply
 from tests.making import APPS, METRO, NOON_MS, adoption, head, record, registered, source
 from tests.unit.test_decide import decided, verdicts
 

@@ -11,8 +11,8 @@ from schemas.outcome import messages_of
 from schemas.state import Head
 from schemas.topics import COMMANDS, DEAD_LETTERS, outcomes_topic
 from schemas.verdicts import Verdict
-from stream.apply import apply
-from stream.read import bytes_hash
+from stream.core.apply import apply
+from stream.core.read import bytes_hash
 from tests.making import APPS, BUS, METRO, TOPIC_IDS, head, platform, record, source, uid
 from tests.unit.test_decide import decided, members, verdicts
 

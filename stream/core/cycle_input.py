@@ -47,9 +47,9 @@ from schemas.limits import (
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Head, Source
 from schemas.topics import COMMANDS
+from stream.batches.fetch import Fetch
 from stream.batches.reader import Unreadable
-from stream.pending import Pending
-from stream.transport import Fetch
+from stream.core.pending import Pending
 
 
 class Cycle(NamedTuple):

@@ -8,8 +8,8 @@ from schemas.report import to_ms
 from schemas.state import Head, Source
 from schemas.topics import COMMANDS, app_of, intake_topic
 from schemas.verdicts import Verdict
-from stream.cycle_input import Cycle
-from stream.record_rows import Lost
+from stream.core.cycle_input import Cycle
+from stream.core.record_rows import Lost
 
 
 def continues(span: Span, source: Source) -> bool:

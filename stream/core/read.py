@@ -14,7 +14,7 @@ from schemas.rules import Rules
 from schemas.topics import COMMANDS
 from schemas.verdicts import Verdict
 from stream.batches.reader import Unreadable
-from stream.cycle_input import Cycle
+from stream.core.cycle_input import Cycle
 
 _NO_COMMAND = Refusal(Verdict.MALFORMED, "record: no command of this version")
 _OTHER_BYTES = Refusal(Verdict.FORBIDDEN_OPERATION, "hash: not that of the bytes in value")

@@ -15,8 +15,8 @@ from schemas.limits import (
 )
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS
 from schemas.state import Source
+from stream.batches.fetch import Fetch
 from stream.batches.reader import Batch, Unreadable, values_of
-from stream.transport import Fetch
 
 _SECOND_US = 1_000_000
 

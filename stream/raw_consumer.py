@@ -9,24 +9,15 @@ tests/batches/test_raw_fetch.py names them.
 
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 
+from stream.batches.reader import RawFetch
+
 _HEADER_BYTES = 61
 _LENGTH_END = 12
-
-
-class RawFetch(NamedTuple):
-    """One fetch of one partition, its record batches as the broker sent them."""
-
-    data: bytes  # whole batches; behind them perhaps a piece of one more
-    first: int  # the offset where the fetch was to continue
-    next: int  # the offset behind the last whole batch
-    high_watermark: int  # as the broker says, which reads it before its log: `next` may be beyond it
-    last_stable_offset: int  # likewise
-    aborted: list[tuple[int, int]]  # (producer_id, first_offset) of transactions
 
 
 def _with_names(function: Callable, **names: Any) -> Callable:

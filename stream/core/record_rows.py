@@ -20,8 +20,8 @@ from schemas.verdicts import (
     TELLS_BALANCE,
     Verdict,
 )
-from stream.cycle_input import Cycle
-from stream.read import Reading, bytes_hash
+from stream.core.cycle_input import Cycle
+from stream.core.read import Reading, bytes_hash
 
 # The decided columns of one row, as a tuple in this order; everything else is copied from the record.
 DECIDED = (

@@ -18,11 +18,11 @@ from schemas.shards import shards_of
 from schemas.state import NO_LAGS, Head, Lag, Person
 from schemas.topics import app_of
 from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
-from stream.cycle_input import Cycle
-from stream.obey import Commands
-from stream.read import Reading, claim_on
-from stream.record_rows import append_lost, append_records
-from stream.terms import Terms, terms_of
+from stream.core.cycle_input import Cycle
+from stream.core.obey import Commands
+from stream.core.read import Reading, claim_on
+from stream.core.record_rows import append_lost, append_records
+from stream.core.terms import Terms, terms_of
 
 
 class Platform(NamedTuple):
