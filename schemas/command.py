@@ -102,7 +102,7 @@ class DismissCommand(Said, tag="dismiss"):
 
 
 Command = ClockCommand | AppCommand | AdoptCommand | ReplayCommand | DismissCommand
-_decoder = msgspec.json.Decoder(Command)
+_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 encode_command = msgspec.json.Encoder().encode
 _Command = TypeVar("_Command", bound=Said)
 encode_app = msgspec.json.Encoder().encode

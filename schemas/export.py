@@ -6,6 +6,7 @@ if they are stale.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from schemas.asyncapi import asyncapi_document
 from schemas.outcome import OUTCOME_FIELDS
@@ -28,9 +29,9 @@ def files() -> dict[Path, str]:
     }
 
 
-def outcome_schema() -> dict:
+def outcome_schema() -> dict[str, Any]:
     """The JSON Schema of an outcome. Readers ignore fields that they do not know: more may come."""
-    kinds = {int: {"type": "integer"}, str: {"type": "string"}}
+    kinds: dict[type, dict[str, Any]] = {int: {"type": "integer"}, str: {"type": "string"}}
     properties = {name: kinds[kind] | {"description": text} for name, (kind, text) in OUTCOME_FIELDS.items()}
     properties["verdict"]["enum"] = list(CODES.values())
     return {
@@ -65,7 +66,7 @@ def verdict_page() -> str:
     return "\n".join(lines)
 
 
-def _json(content: dict) -> str:
+def _json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

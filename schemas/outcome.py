@@ -87,7 +87,8 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
     spans = block.meta.sources
     topics = [span.topic for span in spans]
     # By source; the last entry is that of source -1, the platform's own rows, which nobody is told.
-    told: list[list[Message] | None] = [[] if t.startswith(INTAKE_PREFIX) else None for t in topics] + [None]
+    told: list[list[Message] | None] = [[] if t.startswith(INTAKE_PREFIX) else None for t in topics]
+    told.append(None)
     dead: list[Message] = []
     dates: dict[int, str] = {0: ""}
     columns = [block.rows.column(name).to_pylist() for name in _READ]

@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -63,6 +63,7 @@ _ESCAPE = re.compile(
 _WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
 
 
+@final
 class Refusal(NamedTuple):
     """Why a record is no report: a verdict, and the field and rule that it broke (never a value)."""
 
@@ -128,8 +129,8 @@ def _other_kind(value: bytes, envelope: _Envelope) -> Refusal | None:
     version = b"" if envelope.version is UNSET else bytes(envelope.version)
     if _WHOLE_NUMBER.fullmatch(version) and version != b"%d" % VERSION:
         return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: {RULES['version']}")
-    kind = b"" if envelope.kind is UNSET else bytes(envelope.kind)
-    kind = msgspec.json.decode(kind, type=str) if kind.startswith(b'"') else ""
+    sent = b"" if envelope.kind is UNSET else bytes(envelope.kind)
+    kind = msgspec.json.decode(sent, type=str) if sent.startswith(b'"') else ""
     if kind in FORBIDDEN_KINDS:
         if json_holds_personal_data(value):
             return Refusal(Verdict.PERSONAL_DATA, "record: holds an ID or phone number")

@@ -11,13 +11,13 @@ import hashlib
 import tomllib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from schemas.limits import VALIDITY_YEARS_MAX
-from schemas.report import AMOUNT_MAX, UNITS, date_of_day, day_of_date
+from schemas.report import AMOUNT_MAX, UNITS, Unit, date_of_day, day_of_date
 
 PACKAGED = Path(__file__).parent / "rules_data"
 _Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,32}\Z")]
@@ -38,7 +38,7 @@ class Methodology(Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     source: str
     in_force_from: dt.date
-    unit: str
+    unit: Unit
     factor_mg_per_unit: _Decimal
     activity_min: Annotated[int, Meta(ge=0)]
     activity_max: Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
@@ -138,7 +138,10 @@ def load_rules(folder: Path = PACKAGED) -> Rules:
     return Rules(bundle, methodologies, exchanges)
 
 
-def _read(path: Path, kind: type):
+_File = TypeVar("_File")
+
+
+def _read(path: Path, kind: type[_File]) -> _File:
     try:
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), kind)
     except OSError as error:
@@ -152,9 +155,11 @@ def _read(path: Path, kind: type):
         raise RulesError(f"{path}: {key.rstrip('`').lstrip('.') or 'file'}: {rule}") from error
 
 
-def _read_list(path: Path, key: str, kind: type) -> list:
-    file = msgspec.defstruct("File", [(key, list[kind])], forbid_unknown_fields=True)
-    return getattr(_read(path, file), key)
+def _read_list(path: Path, key: str, kind: type[_File]) -> list[_File]:
+    of_kind: Any = list[kind]  # type: ignore[valid-type]
+    file = msgspec.defstruct("File", [(key, of_kind)], forbid_unknown_fields=True)
+    found: list[_File] = getattr(_read(path, file), key)
+    return found
 
 
 def _check_methodologies(path: Path, methodologies: list[Methodology]) -> None:

@@ -25,4 +25,5 @@ def shards_of(uids: list[str], shards: int) -> list[int]:
     h ^= h >> np.uint32(13)
     h *= _M
     h ^= h >> np.uint32(15)
-    return ((h & np.uint32(0x7FFFFFFF)) % np.uint32(shards)).tolist()
+    found: list[int] = ((h & np.uint32(0x7FFFFFFF)) % np.uint32(shards)).tolist()
+    return found

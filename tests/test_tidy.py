@@ -33,7 +33,7 @@ def test_no_function_is_long_and_no_error_is_swallowed(path: Path) -> None:
             assert not (catches_all and silent), f"line {node.lineno}: an error is swallowed"
 
 
-@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "lint-imports"])
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "lint-imports", "mypy"])
 def test_linters_pass(command: str) -> None:
     name, *arguments = command.split()
     done = subprocess.run(

@@ -7,7 +7,7 @@ raises.
 """
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from aiokafka.record.util import calc_crc32c
 
@@ -29,6 +29,7 @@ class RawFetch(NamedTuple):
     aborted: list[tuple[int, int]]  # (producer_id, first_offset) of transactions
 
 
+@final
 class Unreadable(NamedTuple):
     """Why a batch has no values. `reason` is one of a few fixed texts: it quotes nothing of the app's."""
 
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
     base: int  # it covers the offsets base <= o < next
     next: int
     broker_ms: int  # when the broker appended it; NO_TIME_MS if it does not say so
-    count: int  # records that its header claims
+    claimed: int  # records, as its header has it
     codec: int
     payload: bytes | memoryview  # behind the header; a view keeps its whole fetch in memory
     refused: Unreadable | None  # what the header alone already tells
@@ -69,7 +70,7 @@ class _Header(NamedTuple):
     producer_id: int
     producer_epoch: int
     first_sequence: int
-    count: int
+    claimed: int
 
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
@@ -120,7 +121,7 @@ def values_of(batch: Batch) -> list[bytes] | Unreadable:
         return batch.refused
     try:
         data = unpack(batch.codec, batch.payload, BATCH_UNPACKED_BYTES_MAX)
-        return records.values(bytes(data), batch.count)
+        return records.values(bytes(data), batch.claimed)
     except (UnpackError, records.RecordError) as error:
         return Unreadable(CODECS[batch.codec], str(error))
 
@@ -145,7 +146,7 @@ def _batch(head: _Header, payload: memoryview) -> Batch:
     codec = head.attributes & _CODEC
     broker_ms = head.max_ms if head.attributes & _LOG_APPEND_TIME else NO_TIME_MS
     following = head.base + head.last_offset_delta + 1
-    return Batch(head.base, following, broker_ms, head.count, codec, payload, _refused(head, codec))
+    return Batch(head.base, following, broker_ms, head.claimed, codec, payload, _refused(head, codec))
 
 
 def _refused(head: _Header, codec: int) -> Unreadable | None:
@@ -156,7 +157,7 @@ def _refused(head: _Header, codec: int) -> Unreadable | None:
         return Unreadable(CODECS[codec], "no time of the broker")
     if offsets > BATCH_RECORDS_MAX:
         return Unreadable(CODECS[codec], "more records than a batch may have")
-    if head.count != offsets:
+    if head.claimed != offsets:
         return Unreadable(CODECS[codec], "another number of records than of offsets")
     return None
 

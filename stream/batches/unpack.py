@@ -82,7 +82,7 @@ def _gzip(data: memoryview, out: _Output) -> None:
 
 def _gzip_header(data: memoryview, start: int) -> int | None:
     """Where the header that begins here ends; None if it is none. (zlib's own look at it is stricter.)"""
-    if len(data) - start < 10 or data[start : start + 3] != b"\x1f\x8b\x08":
+    if len(data) - start < 10 or bytes(data[start : start + 3]) != b"\x1f\x8b\x08":
         return None
     flags = data[start + 3]
     at = start + 10
@@ -216,9 +216,10 @@ def _lz4(data: memoryview, out: _Output) -> None:
 def _lz4_block(block: memoryview, block_bytes_max: int) -> bytes:
     room = min(block_bytes_max, _LZ4_EXPANSION_MAX * len(block))
     try:
-        return lz4.block.decompress(block, uncompressed_size=room)
+        unpacked: bytes = lz4.block.decompress(block, uncompressed_size=room)
     except lz4.block.LZ4BlockError:
         _fail(DAMAGED)
+    return unpacked
 
 
 _PRIMES = (2654435761, 2246822519, 3266489917, 668265263, 374761393)

@@ -131,7 +131,8 @@ def _retired(before: int, today: int) -> range:
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:
-    return block.rows.column(name).to_numpy(zero_copy_only=False)
+    numbers: np.ndarray = block.rows.column(name).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _nonzero(block: Block, name: str) -> pa.BooleanArray:

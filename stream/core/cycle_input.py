@@ -28,7 +28,7 @@ of in the last ten seconds), before the first record of another Asia/Shanghai da
 after a command, because what it changes is in force from the next row on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -116,7 +116,7 @@ class Buffer:
     def next_of(self, topic: str) -> int | None:
         """The offset that the next fetch of a topic must begin with; None if it is not read."""
         pending = self._pending.get(topic)
-        return pending and pending.due
+        return pending.due if pending else None
 
     def wants(self, topic: str, today: int) -> bool:
         """Whether more of a topic should be fetched: its share is not full, its quota not used up."""
@@ -162,7 +162,7 @@ class Buffer:
         times = np.maximum(np.maximum.accumulate(times), head.time_ms)
         days = (times + SHANGHAI_OFFSET_MS) // DAY_MS
         size = int(np.searchsorted(days, days[0], side="right"))
-        rows = _Rows(*[column[:size] for column in rows])
+        rows = rows.first(size)
         times_ms = times[:size].tolist()
         return self._remove(waiting, rows, times_ms, times_ms[-1] - head.clock_offset_ms, today)
 
@@ -202,6 +202,16 @@ class _Rows(NamedTuple):
     last_offset: list[int]
     broker_ms: list[int]
     value: list[bytes | Unreadable]
+
+    def first(self, size: int) -> "_Rows":
+        """The first rows."""
+        return _Rows(
+            self.source[:size],
+            self.offset[:size],
+            self.last_offset[:size],
+            self.broker_ms[:size],
+            self.value[:size],
+        )
 
 
 _NEVER = (np.iinfo(np.int64).max, 0)
@@ -250,13 +260,17 @@ def _gather(waiting: dict[int, Pending], runs: list[tuple[int, int, int, int]]) 
                 break
             unpacked += pending.unpack(b)
         batch, values = pending.batches[b], pending.values(b)
+        taken: Sequence[bytes | Unreadable]
+        offsets: Sequence[int]
+        lasts: Sequence[int]
         if isinstance(values, Unreadable):
             gone.add((s, b))
-            wanted = taken = [values]
+            taken, wanted = [values], 1
             offsets, lasts = [max(batch.base, pending.first)], [batch.next - 1]
         else:
-            wanted = values[at : at + (1 if pending.topic == COMMANDS else count)]
-            taken = wanted[: _fitting(wanted, CYCLE_BYTES_MAX - size) or (0 if rows.offset else 1)]
+            wanted = min(1 if pending.topic == COMMANDS else count, len(values) - at)
+            whole = values[at : at + wanted]
+            taken = whole[: _fitting(whole, CYCLE_BYTES_MAX - size) or (0 if rows.offset else 1)]
             size += sum(map(len, taken))
             offsets = lasts = range(batch.base + at, batch.base + at + len(taken))
         rows.source.extend([s] * len(taken))
@@ -264,7 +278,7 @@ def _gather(waiting: dict[int, Pending], runs: list[tuple[int, int, int, int]]) 
         rows.last_offset.extend(lasts)
         rows.broker_ms.extend([pending.broker_ms(b)] * len(taken))
         rows.value.extend(taken)
-        if pending.topic == COMMANDS or size >= CYCLE_BYTES_MAX or len(taken) < len(wanted):
+        if pending.topic == COMMANDS or size >= CYCLE_BYTES_MAX or len(taken) < wanted:
             break
     return rows
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from schemas.block import Block, Meta, empty_columns, make_block
-from schemas.codec import Refusal
-from schemas.command import App, Command
+from schemas.block import Block, Columns, Meta, empty_columns, make_block
+from schemas.command import App
 from schemas.kinds import Kind
 from schemas.limits import FUTURE_TOLERANCE_MS
+from schemas.refusal import Refusal
 from schemas.report import Report, shanghai_day
 from schemas.rules import Rules, floor_ratio
 from schemas.shards import shards_of
@@ -20,9 +20,9 @@ from schemas.topics import app_of
 from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
 from stream.core.cycle_input import Cycle
 from stream.core.obey import Commands
-from stream.core.read import Reading, claim_on
-from stream.core.record_rows import append_lost, append_records
-from stream.core.terms import Terms, terms_of
+from stream.core.read import Item, Reading, claim_on
+from stream.core.record_rows import Decided, append_lost, append_records
+from stream.core.terms import NOT_ACTIVE, Terms, terms_of
 
 
 class Platform(NamedTuple):
@@ -94,7 +94,7 @@ def decide(
 
 def _expiries(
     persons: dict[str, Person], accounts: dict[str, _Account], uids: list[str], today: int, time_ms: int
-) -> dict[str, list]:
+) -> Columns:
     """EXPIRED rows of all lots whose last valid day is past, of the persons that this cycle touches."""
     due = [
         (uid, day, points)
@@ -139,45 +139,46 @@ class _Desk:
         if reading.replay:  # a record of its app, wherever it stands
             self.apps.append(head.apps.get(app_of(reading.replay.topic)))
             self.source = [*cycle.source[:-1], len(cycle.sources)]
-        self._terms: dict[tuple[int, str, int], Terms] = {}
-        reports = [i for i, item in enumerate(reading.items) if item.__class__ is Report]
-        right = shards_of([reading.items[i].uid for i in reports], platform.shards)
-        self.misrouted = {i: shard for i, shard in zip(reports, right, strict=True) if shard != cycle.shard}
+        self._terms: dict[tuple[int, str, int], Terms | Refusal] = {}
+        reports = [(i, item.uid) for i, item in enumerate(reading.items) if isinstance(item, Report)]
+        right = shards_of([uid for _, uid in reports], platform.shards)
+        self.misrouted = {i: to for (i, _), to in zip(reports, right, strict=True) if to != cycle.shard}
 
-    def row(self, i: int, item: Report | Refusal | Command) -> tuple:
+    def row(self, i: int, item: Item) -> Decided:
         """The decision on record `i` of the cycle (columns `DECIDED`), and its effect on later rows."""
-        if item.__class__ is not Report:
-            return _refused(item if item.__class__ is Refusal else self.commands.obey(item, i), 0)
-        key = (self.source[i], item.methodology, self.reading.day[i])
-        terms = self._terms.get(key) or self._find_terms(key)
+        if not isinstance(item, Report):
+            return _refused(item if isinstance(item, Refusal) else self.commands.obey(item, i), 0)
         account = self.accounts[item.uid]
-        refusal = self._refusal(item, i, terms)
-        if refusal is None:
+        found = self._judge(item, i)
+        if isinstance(found, Terms):
             self.known.add(self.reading.id_member[i])
             self.known.add(self.reading.claim_member[i])
-            return _credit(item, key[2], terms, account)
-        if refusal.verdict in REMEMBERS_ID:
+            return _credit(item, self.reading.day[i], found, account)
+        if found.verdict in REMEMBERS_ID:
             self.known.add(self.reading.id_member[i])
-        return _refused(refusal, account.balance_milli if refusal.verdict in TELLS_BALANCE else 0)
+        return _refused(found, account.balance_milli if found.verdict in TELLS_BALANCE else 0)
 
-    def _refusal(self, report: Report, i: int, terms: Terms) -> Refusal | None:
-        """The first verdict that refuses a well-formed report, in the order of schemas/verdicts.py."""
+    def _judge(self, report: Report, i: int) -> Terms | Refusal:
+        """The first verdict that refuses a well-formed report, in the order of schemas/verdicts.py; or on
+        what terms it is credited."""
+        key = (self.source[i], report.methodology, self.reading.day[i])
+        terms = self._terms.get(key) or self._find_terms(key)
         if i in self.misrouted:
             return Refusal(
                 Verdict.MISROUTED,
                 f"partition: murmur2(uid) mod {self.platform.shards} is {self.misrouted[i]}; use Kafka's"
                 " default partitioner with key = uid (librdkafka: partitioner=murmur2_random)",
             )
-        if not terms.app_active:
-            return Refusal(Verdict.APP_NOT_ACTIVE, "app: not registered, or suspended")
+        if terms is NOT_ACTIVE:
+            return terms
         if self.reading.id_member[i] in self.known:
             return Refusal(Verdict.DUPLICATE, "")
         if self.reading.occurred_ms[i] > self.cycle.time_ms[i] + FUTURE_TOLERANCE_MS:
             return Refusal(Verdict.OCCURRED_IN_FUTURE, "occurred_at: more than 5 minutes ahead")
-        if terms.refusal:
-            return terms.refusal
+        if isinstance(terms, Refusal):
+            return terms
         methodology = terms.methodology
-        if report.scene_id is not UNSET and report.scene_id not in self.apps[self.source[i]].scenes:
+        if report.scene_id is not UNSET and report.scene_id not in terms.app.scenes:
             return Refusal(Verdict.SCENE_NOT_GRANTED, "scene_id: not granted to this app")
         if report.region is not UNSET and not report.region.startswith(methodology.region_prefix):
             return Refusal(Verdict.OUT_OF_REGION, f"region: must begin with {methodology.region_prefix}")
@@ -195,9 +196,9 @@ class _Desk:
         day = self.reading.day[i]
         if not self.known.isdisjoint((claim, claim_on(claim, day ^ day - 1), claim_on(claim, day ^ day + 1))):
             return Refusal(Verdict.ALREADY_CLAIMED, "this behaviour was credited under another report_id")
-        return None
+        return terms
 
-    def _find_terms(self, key: tuple[int, str, int]) -> Terms:
+    def _find_terms(self, key: tuple[int, str, int]) -> Terms | Refusal:
         source, methodology_id, day = key
         terms = self._terms[key] = terms_of(self.rules, self.apps[source], methodology_id, day, self.today)
         return terms
@@ -206,11 +207,11 @@ class _Desk:
 _NOBODYS = Refusal(Verdict.FORBIDDEN_OPERATION, "topic: no registered app's")
 
 
-def _refused(refusal: Refusal, balance_milli: int) -> tuple:
+def _refused(refusal: Refusal, balance_milli: int) -> Decided:
     return (int(refusal.verdict), refusal.detail, balance_milli, 0, 0, 0, 0, 0)
 
 
-def _credit(report: Report, day: int, terms: Terms, account: _Account) -> tuple:
+def _credit(report: Report, day: int, terms: Terms, account: _Account) -> Decided:
     """A valid report: its reduction is always recorded; its points are cut by the day's cap."""
     methodology = terms.methodology
     reduction_mg = floor_ratio(report.activity[methodology.unit], *terms.factor)

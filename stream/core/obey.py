@@ -1,9 +1,17 @@
 """What becomes of a command: the platform's word, in force from its own row on. Pure."""
 
 from schemas.block import Span
-from schemas.codec import Refusal
-from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, Command, DismissCommand
+from schemas.command import (
+    AdoptCommand,
+    App,
+    AppCommand,
+    ClockCommand,
+    Command,
+    DismissCommand,
+    ReplayCommand,
+)
 from schemas.limits import CLOCK_YEAR_MAX, OFFSET_MAX
+from schemas.refusal import Refusal
 from schemas.report import to_ms
 from schemas.state import Head, Source
 from schemas.topics import COMMANDS, app_of, intake_topic
@@ -45,8 +53,10 @@ class Commands:
                 return self._adopt(command, i)
             case DismissCommand():
                 return _dismiss(command, self._cycle.shard)
-            case _:
+            case ClockCommand():
                 return self._set_clock(command, i)
+            case ReplayCommand():
+                raise AssertionError("a replay is read as the record that it holds")
 
     def _register(self, app: App) -> Refusal:
         source = self._head.sources.get(intake_topic(app.id))

@@ -1,6 +1,7 @@
 """One source of a shard: its batches that wait, still packed, and what they may ask for. Pure."""
 
 from bisect import bisect_right
+from typing import TypeVar
 
 import numpy as np
 
@@ -173,7 +174,10 @@ class Pending:
         return Span(self.topic, self.topic_id, first, self.first, self.paid_us, self._day, self._day_rows)
 
 
-def _put_off(begins_us: np.ndarray | int) -> np.ndarray | int:
+_Us = TypeVar("_Us", int, np.ndarray)
+
+
+def _put_off(begins_us: _Us) -> _Us:
     """The fair time of what begins then, if the broker did not have it later."""
     return (begins_us - FAIR_BURST_US) // _SECOND_US * _SECOND_US
 

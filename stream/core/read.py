@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from schemas.codec import Refusal, read_reports
+from schemas.codec import read_reports
 from schemas.command import Command, ReplayCommand, read_command
 from schemas.limits import FUTURE_TOLERANCE_MS
+from schemas.refusal import Refusal
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, Report, shanghai_day
 from schemas.rules import Rules
 from schemas.topics import COMMANDS
@@ -20,10 +21,13 @@ _NO_COMMAND = Refusal(Verdict.MALFORMED, "record: no command of this version")
 _OTHER_BYTES = Refusal(Verdict.FORBIDDEN_OPERATION, "hash: not that of the bytes in value")
 
 
+Item = Report | Refusal | Command  # what a record is
+
+
 class Reading(NamedTuple):
     """Parallel to a cycle's rows; for rows that are no reports 0 stands for day, time and members."""
 
-    items: list[Report | Refusal | Command]
+    items: list[Item]
     occurred_ms: list[int]
     day: list[int]  # Asia/Shanghai day of the behaviour: the generation of both members
     id_member: list[int]  # of (app, report_id); never 0 for a report
@@ -36,10 +40,11 @@ class Reading(NamedTuple):
 
 def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     """Reads every record of a cycle."""
-    values = [b"" if value.__class__ is Unreadable else value for value in cycle.value]
-    items, occurred_ms = read_reports(values)
+    values = [b"" if isinstance(value, Unreadable) else value for value in cycle.value]
+    found, occurred_ms = read_reports(values)
+    items: list[Item] = [*found]
     for i, value in enumerate(cycle.value):
-        if value.__class__ is Unreadable:
+        if isinstance(value, Unreadable):
             items[i] = Refusal(Verdict.UNREADABLE_BATCH, f"batch: {value.codec}: {value.reason}")
     replay = _read_commands(cycle, items, occurred_ms, dedupe_key)
     n = len(items)
@@ -54,7 +59,7 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
         sources = [*sources[:-1], len(cycle.sources)]
     keyed = blake2b(digest_size=8, key=dedupe_key)
     for i, (item, source, ms) in enumerate(zip(items, sources, occurred_ms, strict=True)):
-        if item.__class__ is not Report:
+        if not isinstance(item, Report):
             continue
         day[i] = d = (ms + SHANGHAI_OFFSET_MS) // DAY_MS
         uids[item.uid] = None
@@ -80,7 +85,7 @@ def claim_on(member: int, day: int) -> int:
 
 
 def _read_commands(
-    cycle: Cycle, items: list[Report | Refusal | Command], occurred_ms: list[int], dedupe_key: bytes
+    cycle: Cycle, items: list[Item], occurred_ms: list[int], dedupe_key: bytes
 ) -> ReplayCommand | None:
     """What stands in topic `commands` is no report: reads it again as what it is.
 
@@ -88,11 +93,11 @@ def _read_commands(
     """
     for s, span in enumerate(cycle.sources):
         if span.topic == COMMANDS:
-            for i, source in enumerate(cycle.source):
-                if source == s and cycle.value[i].__class__ is bytes:
-                    items[i], occurred_ms[i] = read_command(cycle.value[i]) or _NO_COMMAND, 0
+            for i, (source, value) in enumerate(zip(cycle.source, cycle.value, strict=True)):
+                if source == s and isinstance(value, bytes):
+                    items[i], occurred_ms[i] = read_command(value) or _NO_COMMAND, 0
     replay = items[-1]
-    if replay.__class__ is not ReplayCommand:
+    if not isinstance(replay, ReplayCommand):
         return None
     if bytes_hash(replay.value, dedupe_key) != replay.hash:
         items[-1] = _OTHER_BYTES

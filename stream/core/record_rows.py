@@ -6,10 +6,10 @@ from typing import NamedTuple
 import orjson
 from msgspec import UNSET
 
-from schemas.block import Span, empty_columns
-from schemas.codec import Refusal
+from schemas.block import Columns, Span, empty_columns
 from schemas.command import Command, command_inputs
 from schemas.kinds import Kind
+from schemas.refusal import Refusal
 from schemas.report import EPOCH, Report, to_ms
 from schemas.verdicts import (
     DEAD_LETTER,
@@ -34,11 +34,16 @@ DECIDED = (
     "points_milli",
     "expiry_day",
 )
-_KIND = {Report: int(Kind.REPORT), Refusal: int(Kind.NONE)}  # a command's class names its own
+Decided = tuple[int, str, int, int, int, int, int, int]
+# A command's class names its own kind.
+_KIND: dict[type, int] = {
+    Report: int(Kind.REPORT),
+    Refusal: int(Kind.NONE),
+}
 
 
 def append_records(
-    columns: dict[str, list], cycle: Cycle, reading: Reading, rows: list[tuple], dedupe_key: bytes
+    columns: Columns, cycle: Cycle, reading: Reading, rows: list[Decided], dedupe_key: bytes
 ) -> None:
     """The record rows, column by column."""
     for name, values in zip(DECIDED, zip(*rows, strict=True), strict=True):
@@ -46,7 +51,7 @@ def append_records(
     first = len(columns["kind"])
     verdicts = columns["verdict"][first:]
     kept = [
-        item if item.__class__ is Report and verdict not in KEEPS_ID_ALONE else _NO_REPORT
+        item if isinstance(item, Report) and verdict not in KEEPS_ID_ALONE else _NO_REPORT
         for item, verdict in zip(reading.items, verdicts, strict=True)
     ]
     columns["kind"] += [_KIND.get(item.__class__, 0) for item in reading.items]
@@ -76,16 +81,16 @@ def append_records(
     ]
     for name in ("lots", "bytes_size", "bytes_hash", "by", "approved_by", "reason"):
         columns[name] += [_BLANK[name]] * len(rows)
-    values = [*cycle.value[:-1], reading.replay.value] if reading.replay else cycle.value
+    records = [*cycle.value[:-1], reading.replay.value] if reading.replay else cycle.value
     for i, verdict in enumerate(verdicts):
         if verdict in KEEPS_ID_ALONE or verdict in DEAD_LETTER:
-            _name_refused(columns, first + i, reading.items[i], values[i], verdict, dedupe_key)
+            _name_refused(columns, first + i, reading.items[i], records[i], verdict, dedupe_key)
     command = reading.replay or reading.items[-1]  # a command is the last row of its cycle
-    if _KIND.get(command.__class__) is None:
+    if not isinstance(command, Report | Refusal):
         _name_command(columns, command)
 
 
-def _name_command(columns: dict[str, list], command: Command) -> None:
+def _name_command(columns: Columns, command: Command) -> None:
     """The last row is a command's: what it says; of a replay beside what the record itself said."""
     said, inputs = command_inputs(command), columns["inputs"][-1]
     columns["kind"][-1] = int(command.row_kind)
@@ -103,7 +108,7 @@ class Lost(NamedTuple):
     time_ms: int
 
 
-def append_lost(columns: dict[str, list], sources: list[Span], lost: Lost) -> list[Span]:
+def append_lost(columns: Columns, sources: list[Span], lost: Lost) -> list[Span]:
     """One row about what was lost; returns the block's sources, that of the loss among them."""
     known = [(span.topic, span.topic_id) for span in sources]
     named = (lost.span.topic, lost.span.topic_id)
@@ -124,16 +129,16 @@ def append_lost(columns: dict[str, list], sources: list[Span], lost: Lost) -> li
 
 
 def _name_refused(
-    columns: dict[str, list], at: int, item: object, value: object, verdict: int, dedupe_key: bytes
+    columns: Columns, at: int, item: object, value: object, verdict: int, dedupe_key: bytes
 ) -> None:
     """Of a record refused early only what finds it again is kept: its id, its size and a keyed hash.
 
     A plain hash of a short record could be enumerated. The bytes stay in the app's topic for 30 days.
     """
-    if item.__class__ is Report:
+    if isinstance(item, Report):
         columns["report_id"][at] = item.report_id
         columns["uid"][at] = "" if verdict in KEEPS_NO_UID else item.uid
-    if verdict in DEAD_LETTER and value.__class__ is bytes:
+    if verdict in DEAD_LETTER and isinstance(value, bytes):
         columns["bytes_size"][at] = len(value)
         columns["bytes_hash"][at] = bytes_hash(value, dedupe_key)
 

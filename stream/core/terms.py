@@ -1,45 +1,45 @@
 """What a report is worth, or why nothing, as far as app, methodology and day alone decide it. Pure."""
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
-from schemas.codec import Refusal
 from schemas.command import App
 from schemas.limits import LATE_WINDOW_DAYS
+from schemas.refusal import Refusal
 from schemas.rules import Methodology, Rules, expiry_day, ratio
 from schemas.verdicts import Verdict
 
 
+@final
 class Terms(NamedTuple):
     """What one app's report under one methodology is worth on one behaviour day, issued today."""
 
-    app_active: bool
-    refusal: Refusal | None
-    methodology: Methodology | None = None
-    factor: tuple[int, int] = (0, 1)  # mg per unit
-    rate: tuple[int, int] = (0, 1)  # points_milli per mg
-    exchange_version: int = 0
-    cap_milli: int = 0
-    expiry_day: int = 0
+    app: App
+    methodology: Methodology
+    factor: tuple[int, int]  # mg per unit
+    rate: tuple[int, int]  # points_milli per mg
+    exchange_version: int
+    cap_milli: int
+    expiry_day: int
 
 
-def terms_of(rules: Rules, app: App | None, methodology_id: str, day: int, today: int) -> Terms:
+NOT_ACTIVE = Refusal(Verdict.APP_NOT_ACTIVE, "app: not registered, or suspended")
+
+
+def terms_of(rules: Rules, app: App | None, methodology_id: str, day: int, today: int) -> Terms | Refusal:
     """The terms of an app's reports under one methodology about behaviours of `day`, issued `today`."""
     if app is None or not app.active:
-        return Terms(False, None)
+        return NOT_ACTIVE
     if not rules.valid_from_day <= day <= rules.valid_to_day:
-        return Terms(
-            True, Refusal(Verdict.OUTSIDE_VALIDITY, "occurred_at: outside the regulation's validity")
-        )
+        return Refusal(Verdict.OUTSIDE_VALIDITY, "occurred_at: outside the regulation's validity")
     if day < today - LATE_WINDOW_DAYS:
-        return Terms(True, Refusal(Verdict.TOO_LATE, f"occurred_at: more than {LATE_WINDOW_DAYS} days past"))
+        return Refusal(Verdict.TOO_LATE, f"occurred_at: more than {LATE_WINDOW_DAYS} days past")
     if methodology_id not in rules.methodologies or methodology_id not in app.methodologies:
-        return Terms(True, Refusal(Verdict.METHODOLOGY_UNKNOWN, "methodology: unknown, or not granted"))
+        return Refusal(Verdict.METHODOLOGY_UNKNOWN, "methodology: unknown, or not granted")
     methodology, exchange = rules.methodology_on(methodology_id, day), rules.exchange_on(day)
     if methodology is None or exchange is None:
-        return Terms(True, Refusal(Verdict.METHODOLOGY_NOT_IN_FORCE, "methodology: not in force that day"))
+        return Refusal(Verdict.METHODOLOGY_NOT_IN_FORCE, "methodology: not in force that day")
     return Terms(
-        True,
-        None,
+        app,
         methodology,
         ratio(methodology.factor_mg_per_unit),
         ratio(exchange.points_per_g),  # points per g = points_milli per mg

@@ -53,12 +53,12 @@ def check_batch(batch: Batch) -> str:
         assert values.reason in REASONS, values
         assert values.codec in CODECS or values.codec.startswith("codec "), values
         return "unreadable"
-    assert len(values) == batch.next - batch.base == batch.count <= BATCH_RECORDS_MAX
+    assert len(values) == batch.next - batch.base == batch.claimed <= BATCH_RECORDS_MAX
     assert {type(value) for value in values} == {bytes}
     assert sum(map(len, values)) <= BATCH_UNPACKED_BYTES_MAX
     data = bytes(unpack.unpack(batch.codec, batch.payload, BATCH_UNPACKED_BYTES_MAX))
-    assert values == records.values_exact(data, batch.count)
-    assert records.values_fast(data, batch.count) in (None, values)
+    assert values == records.values_exact(data, batch.claimed)
+    assert records.values_fast(data, batch.claimed) in (None, values)
     return "read"
 
 
