@@ -133,7 +133,7 @@ def test_large_batches_of_many_sources_are_unpacked_once_for_many_rows(
 ) -> None:
     """Merged row by row they would be unpacked for each row: 50 ms of work each."""
     unpacked = []
-    monkeypatch.setattr(pending, "values_of", lambda batch: unpacked.append(batch) or [b"x"] * batch.count)
+    monkeypatch.setattr(pending, "values_of", lambda batch: unpacked.append(batch) or [b"x"] * batch.claimed)
     monkeypatch.setattr(cycle_input, "UNPACKED_BYTES_MAX", 2 * limits.BATCH_RECORDS_MAX)
     topics = [f"intake.app{n}" for n in range(5)]
     buffer = Buffer(0, {topic: source(0) for topic in topics}, limits.FAIR_ROWS_S)

@@ -35,8 +35,9 @@ def hostile_logs(draw: st.DrawFn) -> Log:
     log = draw(logs([0, 1, 5, -3, 7 * HOUR_MS]))
     for topic in (BUS, METRO):
         log[topic] = [
-            draw(st.sampled_from([b, b, unreadable(b.base, b.count, b.broker_ms), refused(b.base, b.count)]))
+            draw(st.sampled_from([b, b, unreadable(b.base, rows, b.broker_ms), refused(b.base, rows)]))
             for b in log[topic]
+            for rows in [b.claimed]
         ]
         if draw(st.booleans()):
             log[topic].append(refused(end_of(log[topic]), 2**31 - 1))
