@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import shutil
+import struct
 import subprocess
 import time
 import uuid
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from stream.embedded import folder, jars, kafka_config, last_producers, ports, processes, stack_file
+from stream.embedded import folder, jars, kafka_config, ports, processes, stack_file
 from stream.embedded.stack_file import StackFile
 from stream.errors import OperatorError
 from stream.settings import from_stack
@@ -23,6 +24,7 @@ READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 FORMAT_TIMEOUT_S = 120.0
 START_ATTEMPTS = 3
+ASK = struct.pack(">ihhih", 10, 18, 0, 0, -1)  # ApiVersions, which is answered before a log-in
 OUTPUT = ".out"  # what Java itself prints; the broker writes its own log, and bounds it
 
 
@@ -58,12 +60,16 @@ def find(home: Path) -> psutil.Process | None:
     return process
 
 
+def address(home: Path, stack: StackFile) -> tuple[str, int]:
+    """Where the broker of `home` listens for the platform itself."""
+    return "127.0.0.1", stack.ports["kafka"]
+
+
 def last_words(home: Path) -> str:
     """Why the broker that ran last ended, as far as it said so; '' if it said nothing."""
     printed = folder.log_tail(home / "logs" / f"{NAME}{OUTPUT}", lines=200)
-    if not (found := re.search(r"OutOfMemoryError[^\n]*", printed)):
-        return ""
-    return f"{found.group()}; {last_producers.told(last_producers.of(home))}"
+    found = re.search(r"OutOfMemoryError[^\n]*", printed)
+    return found.group() if found else ""
 
 
 def new_cluster_id() -> str:

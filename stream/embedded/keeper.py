@@ -1,10 +1,12 @@
 """The keeper of a data folder: a small process that starts Kafka and Redis again when they die.
 
-`points up` starts it, `points down` ends it. It starts nothing that does not belong to its folder, chooses no
-other ports, as workers and apps know the old ones, and tells in `run/keeper.state` what it did and why.
+It ends what lives and does not answer. `points up` starts it, `points down` ends it. It starts nothing that
+does not belong to its folder, chooses no other ports, as workers and apps know the old ones, and tells in
+`run/keeper.state` what it did and why.
 """
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import msgspec
 import psutil
 import structlog
 
-from stream.embedded import folder, kafka, ports, processes, redis, stack_file
+from stream.embedded import folder, kafka, last_producers, ports, processes, redis, stack_file
 from stream.embedded.stack_file import StackFile
 from stream.errors import OperatorError
 
@@ -25,6 +27,11 @@ LOOK_EVERY_S = 0.5
 PORT_FREE_WITHIN_S = 3.0  # the threads of a dead JVM end a moment after it
 STEADY_S = 60.0  # whoever ran for so long starts its delays anew
 DELAY_S_MAX = 30.0
+# A process that lives and does not answer is as good as dead: a broker whose heap is all but full may collect
+# for minutes. Asks in a row, not seconds, so that a machine that slept ends nobody.
+ASK_EVERY_S = 5.0
+ASK_TIMEOUT_S = 2.0
+UNANSWERED_MAX = 10
 FAILED_STARTS_MAX = 5  # in a row: a service that never answers is damaged, and starting it does not mend it
 
 
@@ -110,15 +117,23 @@ class Keeper:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._running: dict[str, psutil.Process] = {}
+        # Asks in a row without an answer, of those that have answered: who starts may read a log first.
+        self._unanswered: dict[str, int] = {}
+        self._ask_next_s = 0.0
         self._kept = {name: Kept(since_s=time.time()) for name in SERVICES} | told(home)
         self._write()
 
     def look(self) -> None:
-        """Start what is dead and due."""
+        """Start what is dead and due; end what is silent."""
+        asks = time.monotonic() >= self._ask_next_s
+        if asks:
+            self._ask_next_s = time.monotonic() + ASK_EVERY_S
         for name, kept in self._kept.items():
             process = processes.find(self._home, name)
             if process:
                 self._runs(name, kept, process)
+                if asks or self._unanswered.get(name):
+                    self._ask(name, process)
                 continue
             if died := self._running.pop(name, None):
                 self._died(name, kept, died)
@@ -126,19 +141,41 @@ class Keeper:
                 self._start(name, kept)
 
     def _runs(self, name: str, kept: Kept, process: psutil.Process) -> None:
+        if self._running.get(name) != process:
+            self._unanswered.pop(name, None)
         self._running[name] = process
         if kept.failed_starts or (kept.early_deaths and _age_s(process) >= STEADY_S):
             kept.failed_starts = kept.early_deaths = 0
             self._write()
 
+    def _ask(self, name: str, process: psutil.Process) -> None:
+        service = SERVICES[name]
+        if (stack := stack_file.read(self._home)) is None:
+            return  # the folder has gone, and the keeper goes, too
+        if _answers(service.address(self._home, stack), service.ASK):
+            self._unanswered[name] = 0
+        elif name in self._unanswered:
+            self._unanswered[name] += 1
+        if self._unanswered.get(name) == UNANSWERED_MAX:
+            log.error("a service is silent, and is ended", service=name, asks=UNANSWERED_MAX)
+            process.kill()
+
     def _died(self, name: str, kept: Kept, process: psutil.Process) -> None:
+        was_silent = self._unanswered.pop(name, 0) >= UNANSWERED_MAX
         kept.last_s = time.time()
         kept.early_deaths = kept.early_deaths + 1 if _age_s(process) < STEADY_S else 0
         kept.next_s = kept.last_s + delay_s(kept.early_deaths)
-        words = kafka.last_words(self._home) if name == kafka.NAME else ""
-        kept.reason = words or processes.ended_by(process) or "it was killed, or said nothing"
+        kept.reason = self._reason(name, process, was_silent)
         log.error("a service died", service=name, reason=kept.reason, again_in_s=delay_s(kept.early_deaths))
         self._write()
+
+    def _reason(self, name: str, process: psutil.Process, was_silent: bool) -> str:
+        """Why it died; of a broker that an app may have ended also who wrote last."""
+        printed = kafka.last_words(self._home) if name == kafka.NAME else ""
+        silent = f"it lived, did not answer {UNANSWERED_MAX} times, and was ended" if was_silent else ""
+        if name == kafka.NAME and (printed or silent):
+            return f"{printed or silent}; {last_producers.told(last_producers.of(self._home))}"
+        return silent or processes.ended_by(process) or "it was killed, or said nothing"
 
     def _start(self, name: str, kept: Kept) -> None:
         try:
@@ -157,6 +194,7 @@ class Keeper:
             log.warning("a service does not start", service=name, reason=kept.reason, gave_up=kept.given_up)
         else:
             kept.restarts += 1
+            self._unanswered[name] = 0
             log.info("a service was started again", service=name, restarts=kept.restarts)
         self._write()
 
@@ -174,6 +212,21 @@ def _refuse_other_ports(stack: StackFile, service: str) -> None:
                 f"Port {port} of {service} was taken by another program.",
                 "stop that program; or stop the workers, and `points up` chooses another port.",
             )
+
+
+def _answers(address: tuple[str, int] | str, asked: bytes) -> bool:
+    """Whether who listens at this port or socket says anything to this, were it that it hangs up."""
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as connection:
+        connection.settimeout(ASK_TIMEOUT_S)
+        try:
+            connection.connect(address)
+            connection.sendall(asked)
+            connection.recv(1)
+        except ConnectionResetError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def _age_s(process: psutil.Process) -> float:

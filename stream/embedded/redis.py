@@ -18,6 +18,7 @@ from stream.errors import OperatorError
 
 NAME = "redis"
 READY_TIMEOUT_S = 120.0  # a long append-only file is read before the first answer
+ASK = b"PING\r\n"  # answered, if only to say that nobody is logged in
 SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux takes 107
 
 # All that sinks/redis_store.py and `points doctor` send, and what commit.lua calls.
@@ -90,6 +91,11 @@ def find(home: Path) -> psutil.Process | None:
     if process := processes.find_orphan(home, NAME, "valkey-server"):
         processes.record(home, NAME, process, None)
     return process
+
+
+def address(home: Path, stack: StackFile) -> str:
+    """Where the Redis of `home` listens."""
+    return str(stack_file.redis_socket(home, stack))
 
 
 def executable() -> Path:

@@ -15,11 +15,22 @@ import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream.embedded import keeper, processes, stack, stack_file
-from stream.embedded.keeper import DELAY_S_MAX, FAILED_STARTS_MAX, SERVICES, Keeper, delay_s
+from stream.embedded.keeper import (
+    ASK_EVERY_S,
+    ASK_TIMEOUT_S,
+    DELAY_S_MAX,
+    FAILED_STARTS_MAX,
+    LOOK_EVERY_S,
+    SERVICES,
+    UNANSWERED_MAX,
+    Keeper,
+    delay_s,
+)
 from stream.errors import OperatorError
 from stream.settings import Settings
 
 AGAIN_WITHIN_S = 15.0
+SILENT_S_MAX = ASK_EVERY_S + UNANSWERED_MAX * (ASK_TIMEOUT_S + LOOK_EVERY_S)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +119,22 @@ def answers(client: redis.Redis) -> bool:
         return client.ping()
     except redis.RedisError:
         return False
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_one_that_lives_and_does_not_answer_is_ended_and_is_there_again(
+    home: Path, running: Settings, name: str
+) -> None:
+    restarts = keeper.told(home)[name].restarts
+    kill(home, name)  # so that the keeper knows for sure that it has answered
+    wait_for(lambda: keeper.told(home)[name].restarts == restarts + 1, 2 * AGAIN_WITHIN_S)
+    silent = processes.find(home, name)
+    silent.suspend()  # as a broker that only collects garbage: its port is open, and nobody answers
+    wait_for(lambda: keeper.told(home)[name].restarts == restarts + 2, SILENT_S_MAX + 2 * AGAIN_WITHIN_S)
+    assert not processes.is_alive(silent)
+    assert f"did not answer {UNANSWERED_MAX} times" in keeper.told(home)[name].reason
+    assert ("no app wrote" in keeper.told(home)[name].reason) == (name == "kafka")
 
 
 @pytest.mark.stack
