@@ -18,7 +18,7 @@ from sinks.clickhouse.errors import QueryEnded, QueryRefused
 from sinks.clickhouse.read_only import Answer, Question
 from stream.connections import UNSENT_BYTES_MAX, Connections
 from stream.query.analysts import Asker, Passwords
-from stream.query.request import QUERY_BYTES_MAX, credentials_of, query_id_of, read_request
+from stream.query.request import QUERY_BYTES_MAX, credentials_of, query_id_of, read_request, wants_blocks
 from stream.query.response import SERVER, answered, encoding_of, refused
 from stream.query.standing import Standing
 
@@ -94,16 +94,17 @@ class QueryEndpoint:
             return web.Response(status=405, headers={**SERVER, "Allow": _METHODS})
         if request.method == "OPTIONS":  # and no word of other origins: a browser lets none of them read
             return web.Response(status=204, headers={**SERVER, "Allow": _METHODS})
-        query_id, asker, began_s = "", None, time.perf_counter()
+        query_id, asker, in_blocks, began_s = "", None, False, time.perf_counter()
         try:
             asker = await self._asker(request)
+            in_blocks = wants_blocks(request.query)  # of errors, too, as in ClickHouse: clickhouse-jdbc 0.8
             query_id = query_id_of(request)
             return await self._answer(request, query_id, asker)
         except QueryRefused as error:
             if isinstance(error, QueryEnded) and asker:
                 self._standing.ended(asker.name)
             _log(asker, began_s, error.verb, error.tables, refused=error.code)
-            return refused(error, query_id)
+            return refused(error, query_id, in_blocks)
 
     async def _asker(self, request: web.Request) -> Asker:
         """Who asks. Raises `QueryRefused` if nobody knows him, or he may not ask now."""

@@ -3,6 +3,7 @@
 import base64
 import re
 import uuid
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import cramjam
@@ -66,11 +67,16 @@ async def read_request(request: web.Request, sees: str) -> QueryRequest:
         given.get("database") or request.headers.get("X-ClickHouse-Database", ""),
         _number(given, "client_protocol_version"),
     )
-    in_blocks = _switched_on(given, "compress")
+    in_blocks = wants_blocks(given)
     asked_for = {"enable_http_compression": "0" if in_blocks else "1", **given}
     compressed = _switched_on(asked_for, "enable_http_compression")
     progress = _switched_on(given, "send_progress_in_http_headers")
     return QueryRequest(question, compressed, in_blocks, progress)
+
+
+def wants_blocks(given: Mapping[str, str]) -> bool:
+    """Whether ClickHouse's own compression is asked for. Raises `QueryRefused` if that is no number."""
+    return _switched_on(given, "compress")
 
 
 def credentials_of(request: web.Request) -> tuple[str, str]:
@@ -111,11 +117,11 @@ def _is_no_setting(name: str) -> bool:
     return name.startswith("param_") or name in _READ_HERE or name in _WITHOUT_EFFECT
 
 
-def _switched_on(given: dict[str, str], name: str) -> bool:
+def _switched_on(given: Mapping[str, str], name: str) -> bool:
     return _number(given, name) != 0
 
 
-def _number(given: dict[str, str], name: str) -> int:
+def _number(given: Mapping[str, str], name: str) -> int:
     value = {"true": "1", "false": "0"}.get(given.get(name, "0"), given.get(name, "0"))
     if not re.fullmatch("[0-9]{1,9}", value, re.ASCII):
         raise QueryRefused.of(_BAD_ARGUMENTS, "BAD_ARGUMENTS", f"{name} is not a number")

@@ -67,8 +67,8 @@ def encoding_of(accept_encoding: str) -> str:
     return next((name for name in _COMPRESS if name in wanted), "")
 
 
-def refused(error: QueryRefused, query_id: str = "") -> web.Response:
-    """ClickHouse's error: its code in a header, its message as the body."""
+def refused(error: QueryRefused, query_id: str, blocks: bool) -> web.Response:
+    """ClickHouse's error: its code in a header, its message as the body, in blocks or plain."""
     headers = {**SERVER, "X-ClickHouse-Exception-Code": str(error.code)}
     if query_id:
         headers["X-ClickHouse-Query-Id"] = query_id
@@ -77,7 +77,8 @@ def refused(error: QueryRefused, query_id: str = "") -> web.Response:
         headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
     headers["Content-Type"] = "text/plain; charset=UTF-8"
     # A header's bytes that are no UTF-8 may have come as far as the message.
-    return web.Response(status=status, body=f"{error.message}\n".encode(errors="replace"), headers=headers)
+    body = f"{error.message}\n".encode(errors="replace")
+    return web.Response(status=status, body=in_blocks(body) if blocks else body, headers=headers)
 
 
 def _counters(answer: Answer, **more: int) -> str:

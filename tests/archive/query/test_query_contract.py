@@ -31,9 +31,18 @@ def test_brackets_may_stand_around_a_query(ask):
     assert ask("((SELECT 1 AS x)) EXCEPT SELECT 2 FORMAT TSVWithNames").text == "x\n1\n"
 
 
-def test_compress_1_is_clickhouses_own_compression(ask):
+def test_compress_1_is_clickhouses_own_compression_of_answers_and_of_errors(ask):
     reply = ask("SELECT number FROM numbers(400000) FORMAT TSV", compress=1, enable_http_compression=0)
-    body, content, blocks = memoryview(reply.body), b"", 0
+    content, blocks = unpacked(reply.body)
+    assert content == b"".join(b"%d\n" % n for n in range(400_000))
+    assert blocks > 1
+    error, _ = unpacked(ask("SELECT * FROM nothing", compress=1).body)
+    assert error.startswith(b"Code: 60.")
+
+
+def unpacked(packed: bytes) -> tuple[bytes, int]:
+    """What ClickHouse's blocks hold, and how many they are."""
+    body, content, blocks = memoryview(packed), b"", 0
     while body:
         checksum = int.from_bytes(body[:8], "little") << 64 | int.from_bytes(body[8:16], "little")
         size, whole = (int.from_bytes(body[at : at + 4], "little") for at in (17, 21))
@@ -41,9 +50,7 @@ def test_compress_1_is_clickhouses_own_compression(ask):
         assert body[16] == 0x82
         content += bytes(cramjam.lz4.decompress_block(body[25 : 16 + size], output_len=whole))
         body, blocks = body[16 + size :], blocks + 1
-    assert content == b"".join(b"%d\n" % n for n in range(400_000))
-    assert blocks > 1
-    assert ask("SELECT * FROM nothing", compress=1).text.startswith("Code: 60."), "an error is plain"
+    return content, blocks
 
 
 DATA = [{"n": 0, "t": "a'b"}, {"n": 1, "t": "c\td"}]
