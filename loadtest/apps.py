@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from schemas.command import App
-from stream.platform.kafka_quota import Quota
-from stream.platform.onboarding import onboard
+from stream.operate.platform.kafka_quota import Quota
+from stream.operate.platform.onboarding import onboard
 from stream.settings import Settings
 
 METRO = App("metro", "illustrative metro code app", ["SZ-METRO"], ["metro-gate"])

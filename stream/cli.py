@@ -15,20 +15,20 @@ PYTHON_MIN = (3, 11)
 # name -> module:command. Imported when used, so that `points status` does not load a broker's client.
 # Packages above this one register theirs in the entry-point group `points.commands`.
 COMMANDS = {
-    "up": "stream.commands.stack:up",
-    "down": "stream.commands.stack:down",
-    "keep": "stream.commands.stack:keep",
-    "status": "stream.commands.status:status",
-    "doctor": "stream.commands.doctor:doctor",
-    "app": "stream.commands.app:app",
-    "analyst": "stream.commands.analyst:analyst",
-    "dead": "stream.commands.dead:dead",
-    "topics": "stream.commands.topics:topics",
-    "worker": "stream.commands.worker:worker",
-    "query": "stream.commands.query:query",
-    "balance": "stream.commands.balance:balance",
-    "send": "stream.commands.send:send",
-    "outcomes": "stream.commands.outcomes:outcomes",
+    "up": "stream.operate.commands.stack:up",
+    "down": "stream.operate.commands.stack:down",
+    "keep": "stream.operate.commands.stack:keep",
+    "status": "stream.operate.commands.status:status",
+    "doctor": "stream.operate.commands.doctor:doctor",
+    "app": "stream.operate.commands.app:app",
+    "analyst": "stream.operate.commands.analyst:analyst",
+    "dead": "stream.operate.commands.dead:dead",
+    "topics": "stream.operate.commands.topics:topics",
+    "worker": "stream.operate.commands.worker:worker",
+    "query": "stream.operate.commands.query:query",
+    "balance": "stream.operate.commands.balance:balance",
+    "send": "stream.operate.commands.send:send",
+    "outcomes": "stream.operate.commands.outcomes:outcomes",
 }
 
 

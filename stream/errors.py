@@ -125,10 +125,10 @@ def end_process(error: BaseException) -> None:
 
 def in_background(
     work: Coroutine[Any, Any, Any], fail: Callable[[BaseException], Any] = end_process
-) -> asyncio.Task:
+) -> asyncio.Task[Any]:
     """Runs what nobody waits for: an error of it would be seen by nobody, so it goes to `fail`."""
 
-    def ended(task: asyncio.Task) -> None:
+    def ended(task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()):
             fail(error)
 

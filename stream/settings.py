@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from stream.embedded import stack_file
+from stream import stack_file
 from stream.errors import OperatorError
 
 PASSWORD_PREFIX = "POINTS_KAFKA_PASSWORD_"  # noqa: S105 - the name of a variable

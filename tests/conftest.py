@@ -22,7 +22,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
     With POINTS_TEST_HOME set, the stack of that folder is used and left running: a developer's short cut.
     """
-    from stream.embedded import stack as embedded
+    from stream.operate import stack as embedded
 
     if kept := os.environ.get("POINTS_TEST_HOME"):
         yield with_apps(settings_module.load(env={}, home=Path(kept)))

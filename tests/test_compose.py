@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from stream import redis_health
 from stream import settings as settings_module
 from stream.embedded import kafka_config
 from stream.embedded.redis import WORKER_COMMANDS, WORKER_KEYS
-from stream.platform.setup import PRINCIPALS
+from stream.engine import redis_health
+from stream.operate.platform.setup import PRINCIPALS
 from tests.redis.servers import server
 
 ROOT = Path(__file__).parents[1]

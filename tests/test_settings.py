@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from stream import settings as settings_module
-from stream.embedded import stack_file
-from stream.embedded.stack_file import StackFile
+from stream import stack_file
 from stream.errors import OperatorError
 from stream.settings import Settings
+from stream.stack_file import StackFile
 
 SECRETS = {
     "kafka_controller_password": "secret-controller",

@@ -3,8 +3,10 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -58,3 +60,14 @@ def test_the_pure_core_loads_nothing_that_acts() -> None:
     assert rooms == {"stream.core", "stream.batches"}
     acting = {"sinks", "faust", "mode", "redis", "confluent_kafka", "clickhouse_connect", "chdb", "structlog"}
     assert not acting.intersection(loaded)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Each module can be read, and changed, on what stands below it. Imports inside functions count, and
+    those for types alone, too."""
+    graph = grimp.build_graph("schemas", "sinks", "stream", "loadtest", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))

@@ -22,8 +22,8 @@ from loadtest.bench.result import Result, drain_of, peer_of, show, this_machine
 from loadtest.bench.verify import differences
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
-from stream.embedded import stack
-from stream.platform.onboarding import app_principal
+from stream.operate import stack
+from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings
 
 RECORDS, QUICK_RECORDS, PEER_RECORDS = 2_000_000, 400_000, 20_000

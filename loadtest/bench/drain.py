@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from loadtest.bench.processes import Workers
 from sinks.redis_store import RedisStore, connect
-from stream.commands.query import ask, endpoint_of
 from stream.errors import OperatorError
+from stream.operate.sql import ask, endpoint_of
 from stream.settings import Settings
 
 STALL_TIMEOUT_S = 60.0

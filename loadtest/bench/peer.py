@@ -20,7 +20,7 @@ from faust.types.auth import SASLMechanism
 
 from schemas.codec import read_report
 from schemas.report import Report
-from stream.embedded import stack_file
+from stream import stack_file
 from stream.settings import Settings, load
 
 PRINCIPAL = TOPIC = GROUP = "bench-peer"

@@ -14,13 +14,13 @@ from loadtest.bench.peer import BALANCES, GROUP, PRINCIPAL, TOPIC, redis_url
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import APPS, Load
-from stream.embedded import stack_file
-from stream.embedded.stack_file import REDIS_ADMIN, new_secret
-from stream.platform import kafka_admin
-from stream.platform.kafka_admin import GROUP as GROUP_KIND
-from stream.platform.kafka_admin import LITERAL, READ, REQUEST_TIMEOUT_S, Grant
-from stream.platform.kafka_admin import TOPIC as TOPIC_KIND
+from stream import stack_file
+from stream.operate.platform import kafka_admin
+from stream.operate.platform.kafka_admin import GROUP as GROUP_KIND
+from stream.operate.platform.kafka_admin import LITERAL, READ, REQUEST_TIMEOUT_S, Grant
+from stream.operate.platform.kafka_admin import TOPIC as TOPIC_KIND
 from stream.settings import PASSWORD_PREFIX, Settings
+from stream.stack_file import REDIS_ADMIN, new_secret
 
 TIMEOUT_S = 120.0
 

@@ -9,7 +9,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from loadtest.bench.reports import Record
 from stream.errors import OperatorError
-from stream.platform.kafka_admin import admin_client
+from stream.operate.platform.kafka_admin import admin_client
 from stream.settings import Settings
 
 STEP_RECORDS = 2_000

@@ -11,7 +11,7 @@ from schemas.state import ZERO_HASH
 from schemas.verdicts import CODES, Verdict
 from sinks.kafka_ledger import KafkaLedger
 from sinks.redis_store import RedisStore, connect
-from stream.commands.query import ask, endpoint_of
+from stream.operate.sql import ask, endpoint_of
 from stream.settings import Settings
 
 _ARCHIVED = """

@@ -11,7 +11,7 @@ from loadtest.demo.figures import Summing
 from loadtest.demo.generator import Record
 from schemas.topics import intake_topic, outcomes_topic
 from stream.errors import OperatorError
-from stream.platform.onboarding import app_principal
+from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings
 
 FLUSH_TIMEOUT_S = 60.0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from loadtest.demo.figures import Figures
 from loadtest.demo.reports import APPS
-from stream.commands.query import ask, endpoint_of
 from stream.errors import OperatorError
+from stream.operate.sql import ask, endpoint_of
 from stream.settings import Settings
 
 # A killed archive worker's shards are assigned anew after the broker's session time-out of 10 s.

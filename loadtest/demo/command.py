@@ -11,7 +11,7 @@ from rich.console import Console
 
 from loadtest.demo.reports import SATURDAYS_MAX
 from loadtest.demo.taps import PACKAGED, TapsError
-from stream.embedded import stack_file
+from stream import stack_file
 from stream.errors import OperatorError
 
 

@@ -28,7 +28,7 @@ from schemas.outcome import Outcome
 from schemas.topics import outcomes_topic
 from sinks.app_client.standing import decode_outcome
 from stream.errors import OperatorError
-from stream.platform.onboarding import app_principal
+from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings
 
 ROGUE = App("rogue", "illustrative app that keeps no rule", ["SZ-METRO"], ["metro-gate"])

@@ -26,9 +26,9 @@ from loadtest.demo.taps import read_taps
 from loadtest.demo.workers import NAMES, Workers
 from schemas.report import date_of_day
 from sinks.redis_store import RedisStore, connect
-from stream.embedded import stack
 from stream.errors import OperatorError
-from stream.platform.onboarding import QUOTA, onboard
+from stream.operate import stack
+from stream.operate.platform.onboarding import QUOTA, onboard
 from stream.settings import Settings
 
 ORACLE = Path(__file__).with_name("oracle")

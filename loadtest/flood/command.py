@@ -20,9 +20,9 @@ from loadtest.bench.processes import Workers
 from loadtest.bench.result import Machine, this_machine
 from loadtest.flood.flooder import REPORTS
 from loadtest.flood.probe import INTERVAL_S, Probe
-from stream.embedded import stack
-from stream.platform.onboarding import QUOTA as DEFAULT_QUOTA
-from stream.platform.onboarding import app_principal, onboard
+from stream.operate import stack
+from stream.operate.platform.onboarding import QUOTA as DEFAULT_QUOTA
+from stream.operate.platform.onboarding import app_principal, onboard
 from stream.settings import PASSWORD_PREFIX, Settings
 
 SECONDS = 60

@@ -22,7 +22,7 @@ from loadtest.hostile.batches import Batch
 from loadtest.hostile.sender import Sender
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
-from stream.platform.onboarding import app_principal
+from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings, load
 
 APP = "metro"

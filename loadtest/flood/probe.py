@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition as Partition
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic, outcomes_topic
 from stream.errors import OperatorError
-from stream.platform.onboarding import app_principal
+from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings
 
 APP = "bus"

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from loadtest.hostile.batches import Batch
 from schemas.topics import intake_topic
-from stream.platform.onboarding import app_principal
+from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings
 
 TIMEOUT_MS = 60_000  # a quota delays an answer, by 30 s and more after a large batch

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from stream.embedded import folder
+from stream import folder
 from stream.errors import OperatorError
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock.toml")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from stream.embedded import folder, jars, kafka_config, ports, processes, stack_file
-from stream.embedded.stack_file import StackFile
+from stream import folder, stack_file
+from stream.embedded import jars, kafka_config, ports, processes
 from stream.errors import OperatorError
 from stream.settings import from_stack
+from stream.stack_file import StackFile
 
 NAME = "kafka"
 PORTS = ("kafka", "kafka-apps", "kafka-controller")

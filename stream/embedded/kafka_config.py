@@ -6,8 +6,8 @@ The limits, and what each means on real brokers, stand in docs/runbook.md; docke
 from pathlib import Path
 
 from schemas.limits import BLOCK_BYTES_MAX, MIB
-from stream.embedded import stack_file
-from stream.embedded.stack_file import StackFile
+from stream import stack_file
+from stream.stack_file import StackFile
 
 # A connection that announces a request makes the broker set its bytes aside before they come; where
 # QUEUED_BYTES_MAX are set aside, all wait, and it goes over that by one request.

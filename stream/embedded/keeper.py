@@ -15,9 +15,10 @@ import msgspec
 import psutil
 import structlog
 
-from stream.embedded import folder, kafka, last_producers, ports, processes, redis, stack_file
-from stream.embedded.stack_file import StackFile
+from stream import folder, stack_file
+from stream.embedded import kafka, last_producers, ports, processes, redis
 from stream.errors import OperatorError
+from stream.stack_file import StackFile
 
 log = structlog.get_logger()
 NAME = "keeper"

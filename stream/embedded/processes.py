@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from stream.embedded import folder, stack_file
+from stream import folder, stack_file
 from stream.log import rotate
 
 # psutil derives start times from the boot time, which moves by a little when the clock is set.

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from stream.embedded import processes, stack_file
-from stream.embedded.stack_file import REDIS_ADMIN, REDIS_WORKER, StackFile
+from stream import stack_file
+from stream.embedded import processes
 from stream.errors import OperatorError
+from stream.stack_file import REDIS_ADMIN, REDIS_WORKER, StackFile
 
 NAME = "redis"
 READY_TIMEOUT_S = 120.0  # a long append-only file is read before the first answer

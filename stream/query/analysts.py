@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from sinks.clickhouse.nameable import OPERATOR, PERSONS, TOTALS
-from stream.embedded import folder, stack_file
+from stream import folder, stack_file
 from stream.errors import OperatorError
 
 LEVELS = (TOTALS, PERSONS)

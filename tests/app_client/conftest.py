@@ -12,7 +12,7 @@ from tests.broker.conftest import Platform
 @pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A running platform with the app metro; everything it started has ended afterwards."""
-    from stream.embedded import stack as embedded
+    from stream.operate import stack as embedded
 
     home = tmp_path_factory.mktemp("platform")
     platform = Platform(with_apps(embedded.up(home, env={}), [METRO]))

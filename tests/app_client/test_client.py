@@ -11,8 +11,8 @@ from schemas.command import AdoptCommand, encode_command
 from schemas.topics import COMMANDS, app_topic_specs
 from sinks.app_client import Answer, AppClient, AsyncAppClient, Standing, standing
 from sinks.kafka_topics import topic_ids
-from stream.platform import onboarding
-from stream.platform.kafka_admin import admin_client, make_topics
+from stream.operate.platform import onboarding
+from stream.operate.platform.kafka_admin import admin_client, make_topics
 from tests.app_client.an_app import behaviour
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]

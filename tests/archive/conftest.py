@@ -12,8 +12,8 @@ from schemas.ledger_record import headers_of
 from schemas.report import shanghai_day
 from schemas.verdicts import Verdict
 from sinks.clickhouse.archive import ClickHouseArchive
-from stream import archive as archive_module
-from stream import archive_run
+from stream.engine import archive as archive_module
+from stream.engine import archive_run
 
 START_MS = 1_725_667_200_000  # 2024-09-07 00:00 UTC
 _shards = itertools.count(1)

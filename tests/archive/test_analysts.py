@@ -17,12 +17,12 @@ from sinks.clickhouse.client import chdb_folder
 from sinks.clickhouse.errors import QueryEnded
 from sinks.clickhouse.read_only import Answer, Question, ReadOnlyArchive
 from stream import connections
-from stream.commands import analyst as command
 from stream.errors import OperatorError
-from stream.metrics.endpoint import MetricsEndpoint, listen, shown
+from stream.operate.commands import analyst as command
 from stream.query import analysts
 from stream.query import endpoint as query_endpoint
 from stream.query.standing import PERIOD_S, Standing
+from stream.telemetry.endpoint import MetricsEndpoint, listen, shown
 from tests.archive.query.serving import TOKEN, Endpoint, serving
 from tests.archive.test_query_endpoint import asking
 

@@ -8,8 +8,8 @@ import pytest
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import NOTHING, Archive
-from stream import archive as archive_module
-from stream import archive_run
+from stream.engine import archive as archive_module
+from stream.engine import archive_run
 from tests.archive.workers import Faulty, Worker, run
 
 pytestmark = pytest.mark.usefixtures("small_runs")

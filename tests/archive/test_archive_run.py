@@ -10,8 +10,8 @@ from schemas.ledger_record import LedgerRecord, read_record, record_hash
 from schemas.limits import ARCHIVE_RUN_INTERVAL_MS
 from schemas.state import ZERO_HASH
 from sinks.clickhouse.run import NOTHING, Run
-from stream import archive_run
-from stream.archive_run import ChainBroken, RunCutter
+from stream.engine import archive_run
+from stream.engine.archive_run import ChainBroken, RunCutter
 
 ROWS_MIN = 20
 SHAPES = st.lists(

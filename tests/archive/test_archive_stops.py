@@ -9,7 +9,7 @@ from schemas.ledger_record import record_hash
 from sinks.clickhouse.errors import ArchiveDamaged, ArchiveUnavailable
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import NOTHING, Archive
-from stream.archive_run import RunCutter
+from stream.engine.archive_run import RunCutter
 from stream.errors import OperatorError
 from tests.archive.workers import Faulty, Worker, run
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from sinks.clickhouse.client import chdb_folder
 from sinks.clickhouse.read_only import ReadOnlyArchive
 from sinks.clickhouse.run import NOTHING, LedgerBlock, Run
-from stream.commands import query as command
 from stream.errors import OperatorError
+from stream.operate.commands import query as command
 from stream.query import endpoint as query_endpoint
 from tests.archive.query.serving import TOKEN, serving
 

@@ -9,8 +9,8 @@ from faust.types.tuples import TP
 from schemas.topics import LEDGER
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Archive, Mark, Run
-from stream.archive import ArchiveHandler
 from stream.batches.fetch import Fetch
+from stream.engine.archive import ArchiveHandler
 
 
 class Faulty:

@@ -8,7 +8,7 @@ import sys
 
 from schemas.ledger_record import read_record
 from sinks.clickhouse.engine import Engine, EngineArchive
-from stream.archive_run import RunCutter
+from stream.engine.archive_run import RunCutter
 
 
 def main(ledger_file: str, dsn: str) -> None:

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 
-from stream import raw_consumer
+from stream.engine import raw_consumer
 from tests.batches import making
 
 

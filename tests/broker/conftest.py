@@ -18,7 +18,7 @@ from schemas.block import Block, open_block
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, intake_topic
 from sinks.kafka_ledger import KafkaLedger
-from stream.platform.kafka_admin import admin_client, apps_with_topics
+from stream.operate.platform.kafka_admin import admin_client, apps_with_topics
 from stream.settings import Settings
 
 
@@ -133,7 +133,7 @@ async def _accepted(settings: Settings) -> list[Block]:
 @pytest.fixture
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A fresh platform for one test; everything it started has ended afterwards."""
-    from stream.embedded import stack as embedded
+    from stream.operate import stack as embedded
 
     home = tmp_path_factory.mktemp("platform")
     platform = Platform(with_apps(embedded.up(home, env={"POINTS_SIMULATED_CLOCK": "1"})))

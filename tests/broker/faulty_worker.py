@@ -14,11 +14,11 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import IllegalStateError
 
-from stream import process
-from stream.metrics.endpoint import MetricsEndpoint
-from stream.metrics.worker import BrokerWatch
-from stream.platform import clock
-from stream.transport import BatchConsumer, BatchConsumerThread, BatchSchema
+from stream.engine import process
+from stream.engine.transport import BatchConsumer, BatchConsumerThread, BatchSchema
+from stream.operate.platform import clock
+from stream.telemetry.endpoint import MetricsEndpoint
+from stream.telemetry.worker import BrokerWatch
 
 
 def strike(*_: Any, **__: Any) -> None:

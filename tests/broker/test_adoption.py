@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from schemas.limits import OFFSET_MAX
 from schemas.topics import COMMANDS, intake_topic, outcomes_topic, topic_specs
 from schemas.verdicts import CODES
-from stream.platform.kafka_admin import admin_client
+from stream.operate.platform.kafka_admin import admin_client
 from tests.broker.traffic import send
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, TopicPartition
 
-from stream.platform.clock import broker_ahead_ms
+from stream.operate.platform.clock import broker_ahead_ms
 from tests.broker.traffic import send
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]

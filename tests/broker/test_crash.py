@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.apps import with_apps
-from stream.embedded import stack as embedded
+from stream.operate import stack as embedded
 from stream.settings import Settings
 from tests.broker.conftest import Platform
 from tests.broker.faulty_worker import CRASHES

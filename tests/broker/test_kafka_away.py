@@ -7,7 +7,7 @@ import time
 import pytest
 
 from stream.embedded import keeper, processes
-from stream.embedded import stack as embedded
+from stream.operate import stack as embedded
 from tests.broker.traffic import send
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]

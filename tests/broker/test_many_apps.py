@@ -12,7 +12,7 @@ from loadtest.apps import with_apps
 from schemas.command import App
 from schemas.topics import intake_topic, outcomes_topic
 from schemas.verdicts import CODES
-from stream.platform.onboarding import app_principal, registry, wait_in_force
+from stream.operate.platform.onboarding import app_principal, registry, wait_in_force
 from tests.broker.traffic import send
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(280)]

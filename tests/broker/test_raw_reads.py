@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 
 from schemas.topics import intake_topic
 from stream.batches.reader import RawFetch, batches_of, begins, values_of
-from stream.raw_consumer import RawConsumer
+from stream.engine.raw_consumer import RawConsumer
 from tests.broker.conftest import Platform
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from schemas.limits import BATCH_RECORDS_MAX, BATCH_UNPACKED_BYTES_MAX
 from schemas.topics import intake_topic
 from stream.batches.reader import Unreadable, batches_of, values_of
-from stream.raw_consumer import RawConsumer
+from stream.engine.raw_consumer import RawConsumer
 from tests.batches.making import Made, records
 from tests.broker.conftest import Platform
 from tests.broker.raw_batches import client_of, made, send

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewPartitions
 
-from stream.platform.kafka_admin import admin_client
-from stream.platform.onboarding import registry
+from stream.operate.platform.kafka_admin import admin_client
+from stream.operate.platform.onboarding import registry
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 

@@ -12,9 +12,10 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from schemas.topics import LEDGER
-from stream.embedded import keeper, processes, stack_file
-from stream.embedded import stack as embedded
-from stream.platform.kafka_admin import admin_client
+from stream import stack_file
+from stream.embedded import keeper, processes
+from stream.operate import stack as embedded
+from stream.operate.platform.kafka_admin import admin_client
 from tests.broker.conftest import Platform
 from tests.broker.traffic import send
 

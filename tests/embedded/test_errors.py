@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stream import cli, doctor, redis_health
-from stream.embedded import folder, jars, ports, stack_file
+from stream import cli, folder, stack_file
+from stream.embedded import jars, ports
+from stream.engine import redis_health
 from stream.errors import OperatorError
+from stream.operate import doctor
 from stream.settings import Settings
 from tests.redis.servers import CONFIGURATION, server
 

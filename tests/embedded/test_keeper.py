@@ -14,7 +14,8 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from stream.embedded import keeper, processes, stack, stack_file
+from stream import stack_file
+from stream.embedded import keeper, processes
 from stream.embedded.keeper import (
     ASK_EVERY_S,
     ASK_TIMEOUT_S,
@@ -27,6 +28,7 @@ from stream.embedded.keeper import (
     delay_s,
 )
 from stream.errors import OperatorError
+from stream.operate import stack
 from stream.settings import Settings
 
 AGAIN_WITHIN_S = 15.0

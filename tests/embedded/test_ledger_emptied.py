@@ -8,9 +8,9 @@ import pytest
 
 from schemas.topics import LEDGER
 from sinks.kafka_ledger import KafkaLedger
-from stream.embedded.stack import down, up
 from stream.errors import OperatorError
-from stream.platform.kafka_admin import admin_client
+from stream.operate.platform.kafka_admin import admin_client
+from stream.operate.stack import down, up
 from stream.settings import Settings
 
 pytestmark = pytest.mark.stack

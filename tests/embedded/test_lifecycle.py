@@ -17,9 +17,11 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from stream.embedded import processes, stack, stack_file
-from stream.embedded.stack import down, status
+from stream import stack_file
+from stream.embedded import processes
 from stream.errors import OperatorError
+from stream.operate import stack
+from stream.operate.stack import down, status
 from stream.settings import Settings
 
 pytestmark = pytest.mark.stack

@@ -6,8 +6,8 @@ from confluent_kafka import Producer
 from loadtest.apps import QUOTA
 from schemas.command import App
 from schemas.topics import intake_topic
-from stream.platform.kafka_quota import Quota
-from stream.platform.onboarding import app_principal, onboard
+from stream.operate.platform.kafka_quota import Quota
+from stream.operate.platform.onboarding import app_principal, onboard
 from stream.settings import Settings
 
 pytestmark = pytest.mark.stack

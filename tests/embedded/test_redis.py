@@ -14,9 +14,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
 
 from sinks.redis_store import RedisStore, connect
-from stream.embedded import folder, processes, redis, stack_file
-from stream.embedded.stack_file import REDIS_ADMIN, REDIS_WORKER, StackFile
+from stream import folder, stack_file
+from stream.embedded import processes, redis
 from stream.errors import OperatorError
+from stream.stack_file import REDIS_ADMIN, REDIS_WORKER, StackFile
 from tests.redis.changes import AFTER, change, state
 
 ONCE = Retry(NoBackoff(), 0)

@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.apps import with_apps
 from stream.embedded import processes
-from stream.embedded import stack as embedded
+from stream.operate import stack as embedded
 from tests.embedded.test_errors import points
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]

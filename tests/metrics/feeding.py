@@ -6,12 +6,12 @@ from faust.types.tuples import TP
 from prometheus_client import generate_latest
 
 from schemas.verdicts import CODES, Verdict
-from stream.intake import Intake
-from stream.metrics.intake import IntakeMetrics
-from stream.metrics.intake_state import label_of
-from stream.metrics.snapshot import Snapshot, read
-from stream.metrics.worker import WorkerMetrics
-from stream.recovery import Expected
+from stream.engine.intake import Intake
+from stream.engine.recovery import Expected
+from stream.telemetry.intake import IntakeMetrics
+from stream.telemetry.intake_state import label_of
+from stream.telemetry.snapshot import Snapshot, read
+from stream.telemetry.worker import WorkerMetrics
 from tests.making import APPS, SHARDS, SOURCES, rules
 from tests.model.driver import Faulty, World
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stream.commands.status import REFRESH_S, Watch
-from stream.metrics.screen import HISTORY
+from stream.operate.commands.status import REFRESH_S, Watch
 from stream.settings import home_folder
+from stream.telemetry.screen import HISTORY
 
 WIDTH = 104
 TO = Path(__file__).parents[2] / "docs" / "status.svg"

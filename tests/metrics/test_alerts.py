@@ -10,12 +10,12 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from stream.metrics.alerts import ALERTS, rules_file
-from stream.metrics.archive import ArchiveMetrics
-from stream.metrics.endpoint import add_process_metrics
-from stream.metrics.gauges import HELP
-from stream.metrics.intake import IntakeMetrics
-from stream.metrics.snapshot import Sample, Snapshot, read
+from stream.telemetry.alerts import ALERTS, rules_file
+from stream.telemetry.archive import ArchiveMetrics
+from stream.telemetry.endpoint import add_process_metrics
+from stream.telemetry.gauges import HELP
+from stream.telemetry.intake import IntakeMetrics
+from stream.telemetry.snapshot import Sample, Snapshot, read
 from tests.docs.blocks import ROOT, anchor
 
 MONITORING = ROOT / "docs" / "monitoring"
@@ -40,7 +40,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def test_the_rules_file_is_what_the_alerts_are() -> None:
-    """Made by `python -m stream.metrics.alerts > docs/monitoring/alerts.yaml`."""
+    """Made by `python -m stream.telemetry.alerts > docs/monitoring/alerts.yaml`."""
     text = (MONITORING / "alerts.yaml").read_text("utf-8")
     assert text == rules_file()
     [group] = yaml.safe_load(text)["groups"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sinks.clickhouse.memory import MemoryArchive
-from stream import archive as archive_module
+from stream.engine import archive as archive_module
 from tests.archive.conftest import Chains
 from tests.archive.workers import Faulty, Worker
 from tests.metrics.feeding import scraped

@@ -4,7 +4,7 @@ import pytest
 
 from stream.batches.fetch import Fetch
 from stream.batches.reader import Unreadable
-from stream.metrics.backlog import Backlog
+from stream.telemetry.backlog import Backlog
 from tests.making import METRO, fetch, packed
 
 NOW_MS = 1_000_000

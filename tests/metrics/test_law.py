@@ -6,12 +6,12 @@ import pytest
 
 from schemas.topics import COMMANDS
 from sinks.ports import Doubt
-from stream import intake as intake_module
 from stream.batches.fetch import Fetch
 from stream.batches.reader import Unreadable
-from stream.metrics.alerts import ALERTS
-from stream.metrics.intake import IntakeMetrics
-from stream.metrics.ports import WatchedStore
+from stream.engine import intake as intake_module
+from stream.telemetry.alerts import ALERTS
+from stream.telemetry.intake import IntakeMetrics
+from stream.telemetry.ports import WatchedStore
 from tests.making import (
     APPS,
     BUS,
@@ -171,7 +171,7 @@ def test_recoveries_say_who_did_not_answer() -> None:
 
 def test_a_record_without_a_row_breaks_the_law(monkeypatch) -> None:
     """The two numbers really come by two ways: a tally that loses rows of one verdict is seen."""
-    from stream.metrics import intake as counted_here
+    from stream.telemetry import intake as counted_here
 
     whole = counted_here.tally
     monkeypatch.setattr(

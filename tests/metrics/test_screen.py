@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from stream.metrics.flow import flow
-from stream.metrics.screen import drawn, seconds, sparkline
-from stream.metrics.snapshot import Sample, Snapshot, read
+from stream.telemetry.flow import flow
+from stream.telemetry.screen import drawn, seconds, sparkline
+from stream.telemetry.snapshot import Sample, Snapshot, read
 
 LONG = "a-registered-app-with-a-long-id"  # 31 characters, the longest that there may be
 VERDICTS = ("credited", "credited_in_part", "cap_reached", "duplicate", "malformed", "internal_error")

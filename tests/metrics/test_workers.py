@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from schemas.verdicts import CODES
-from stream.commands.status import addresses_of
-from stream.commands.status import status as status_command
-from stream.embedded import stack
-from stream.metrics import snapshot
-from stream.metrics.alerts import ALERTS
-from stream.metrics.flow import flow
-from stream.metrics.intake_state import label_of
-from stream.metrics.snapshot import Snapshot
+from stream.operate import stack
+from stream.operate.commands.status import addresses_of
+from stream.operate.commands.status import status as status_command
+from stream.telemetry import snapshot
+from stream.telemetry.alerts import ALERTS
+from stream.telemetry.flow import flow
+from stream.telemetry.intake_state import label_of
+from stream.telemetry.snapshot import Snapshot
 from tests.metrics.traffic import send_mixed
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]

@@ -19,8 +19,8 @@ from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, MemoryTopic
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
 from stream.core.apply import apply
-from stream.cycle import Shard, run_cycle, today
-from stream.recovery import Expected, recover
+from stream.engine.cycle import Shard, run_cycle, today
+from stream.engine.recovery import Expected, recover
 from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop

@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from sinks.ports import Doubt
-from stream import intake as intake_module
+from stream.engine import intake as intake_module
 from tests.making import APPS, METRO, NOON_MS, record, registered
 from tests.metrics.feeding import decide_all, records_by_app
 from tests.model.driver import Fault, Faulty, World

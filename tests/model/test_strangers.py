@@ -9,10 +9,10 @@ from schemas.block import genesis_block, make_block
 from schemas.ledger_record import record_hash
 from schemas.state import ZERO_HASH
 from sinks.clickhouse.run import NOTHING
-from stream.archive_run import RunCutter
-from stream.cycle import Shard
+from stream.engine.archive_run import RunCutter
+from stream.engine.cycle import Shard
+from stream.engine.recovery import Expected, recover
 from stream.errors import OperatorError
-from stream.recovery import Expected, recover
 from tests.making import METRO, NOON_MS, SHARDS, TOPIC_IDS, rules
 from tests.model.driver import GENESIS, Fault, Faulty, Worker, World
 from tests.model.test_recovery import CALLS, faultless, recovered, workload

@@ -6,8 +6,8 @@ import pytest
 
 from sinks.redis_errors import Forbidden
 from sinks.redis_store import RedisStore, connect
+from stream.engine.redis_guard import CHECK_S, GuardedStore
 from stream.errors import OperatorError
-from stream.redis_guard import CHECK_S, GuardedStore
 from tests.redis.changes import AFTER, change, state
 from tests.redis.servers import Server
 

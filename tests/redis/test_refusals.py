@@ -11,9 +11,9 @@ from redis._parsers.base import BaseParser
 from schemas.topics import COMMANDS
 from sinks.redis_errors import ADVICE, Forbidden, Refused, told_as_doubt
 from sinks.redis_store import RedisStore, connect
-from stream import intake as intake_module
-from stream.metrics.alerts import ALERTS
-from stream.redis_guard import GuardedStore
+from stream.engine import intake as intake_module
+from stream.engine.redis_guard import GuardedStore
+from stream.telemetry.alerts import ALERTS
 from tests.making import APPS, BUS, METRO, NOON_MS, record, registered, uid
 from tests.metrics.feeding import decide_all, scraped
 from tests.model.driver import Faulty, World, fold

@@ -16,7 +16,7 @@ SESSION_S = 3.0  # after this the group gives a silent member's shards away
 
 
 class Consumer:
-    """`stream.transport.BatchConsumer` as a handler knows it: it is placed, and then delivers."""
+    """`stream.engine.transport.BatchConsumer` as a handler knows it: it is placed, and then delivers."""
 
     def __init__(self, group: "Group", process: Process, handler: Any) -> None:
         self.group, self.world, self.process, self.handler = group, group.world, process, handler

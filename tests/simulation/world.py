@@ -21,13 +21,13 @@ from schemas.state import ZERO_HASH, Change
 from schemas.topics import COMMANDS, LEDGER
 from sinks.clickhouse.run import Mark, Run
 from sinks.ports import Doubt
-from stream.archive import ArchiveHandler
 from stream.batches.fetch import Fetch
 from stream.core.cycle_input import Cycle
-from stream.cycle import _check_sources as check_sources
+from stream.engine.archive import ArchiveHandler
+from stream.engine.cycle import _check_sources as check_sources
+from stream.engine.intake import Intake
+from stream.engine.recovery import Expected
 from stream.errors import OperatorError
-from stream.intake import Intake
-from stream.recovery import Expected
 from tests.simulation import traffic
 from tests.simulation.chance import Chance
 from tests.simulation.group import Group
@@ -279,9 +279,9 @@ class World:
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
         with (
             time_ns,
-            mock.patch("stream.cycle._check_sources", self._check_sources),
-            mock.patch("stream.archive_run.open_next", opened_next),
-            mock.patch("stream.recovery.open_next", opened_next),
+            mock.patch("stream.engine.cycle._check_sources", self._check_sources),
+            mock.patch("stream.engine.archive_run.open_next", opened_next),
+            mock.patch("stream.engine.recovery.open_next", opened_next),
         ):
             try:
                 self.loop.run_until_complete(self.main(records))

@@ -12,11 +12,11 @@ from schemas.state import Person
 from schemas.topics import COMMANDS
 from schemas.verdicts import TABLE, Verdict
 from sinks.ports import Snapshot
-from stream import bisect
 from stream.core.cycle_input import Buffer, Cycle
 from stream.core.decide import decide
 from stream.core.read import read_records
 from stream.core.record_rows import bytes_hash
+from stream.engine import bisect
 from tests.making import (
     METRO,
     NOON,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.platform.clock import difference, outside_ms
+from stream.operate.platform.clock import difference, outside_ms
 
 
 @pytest.mark.parametrize(

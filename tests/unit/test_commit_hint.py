@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import CommitFailedError, KafkaConnectionError
 from faust.types.tuples import TP
 
-from stream import transport
+from stream.engine import transport
 
 MINE, OTHER = TP("intake.metro", 0), TP("intake.metro", 1)
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from stream.dead_letter_watch import DeadLetterWatch
 from stream.errors import OperatorError
-from stream.metrics.archive import ArchiveMetrics
+from stream.operate.dead_letter_watch import DeadLetterWatch
+from stream.telemetry.archive import ArchiveMetrics
 
 
 def value(metrics: ArchiveMetrics, app: str) -> float | None:

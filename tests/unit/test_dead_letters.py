@@ -5,9 +5,9 @@ import pytest
 from schemas.command import DismissCommand, encode_command, read_command
 from schemas.shards import shards_of
 from schemas.verdicts import Verdict
-from stream.commands.dead import masked
 from stream.core.read import bytes_hash
-from stream.platform.dead_letters import Letter, Place, Settled, dismissals, replay_of, why_not
+from stream.operate.commands.dead import masked
+from stream.operate.platform.dead_letters import Letter, Place, Settled, dismissals, replay_of, why_not
 from tests.making import METRO, SHARDS, TOPIC_IDS, record, uid
 
 SAID = {"by": "li", "approved_by": "wang", "reason": "a test"}

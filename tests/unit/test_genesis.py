@@ -10,7 +10,7 @@ from schemas.state import Head
 from sinks.memory import MemoryLedger, MemoryStore
 from stream.core.apply import apply
 from stream.errors import OperatorError
-from stream.platform.genesis import witness, write_genesis
+from stream.operate.platform.genesis import witness, write_genesis
 
 SHARDS = 3
 

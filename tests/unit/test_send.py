@@ -12,9 +12,9 @@ from rich.console import Console
 
 from sinks.app_client import Answer
 from sinks.app_client.standing import standing_of
-from stream.commands.send import check_file, sendable
-from stream.commands.tally import EXAMPLES_MAX, GROUPS_SHOWN_MAX, Tally, show
 from stream.errors import OperatorError
+from stream.operate.commands.send import check_file, sendable
+from stream.operate.commands.tally import EXAMPLES_MAX, GROUPS_SHOWN_MAX, Tally, show
 from tests.making import record
 
 REPORTS = [record("a"), record("b")]

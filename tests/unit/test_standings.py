@@ -3,7 +3,7 @@
 import pytest
 
 from stream.errors import OperatorError
-from stream.platform.adoption import Standing, stopped
+from stream.operate.platform.adoption import Standing, stopped
 
 OLD, NEW = "old".ljust(22, "-"), "new".ljust(22, "-")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.embedded import folder
+from stream import folder
 from tests.clients import toolchains
 
 PROGRAM = Path(__file__).parent / "jdbc" / "App.java"

@@ -1,1 +1,0 @@
-"""The commands of `points`, one file per group; stream/cli.py puts them together."""
