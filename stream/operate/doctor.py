@@ -14,7 +14,6 @@ import msgspec
 
 from schemas.topics import topic_specs
 from stream import folder, stack_file
-from stream import settings as settings_module
 from stream.embedded import jars, kafka, keeper, ports, processes, redis
 from stream.engine import redis_health
 from stream.errors import OperatorError
@@ -22,7 +21,7 @@ from stream.operate.dead_letter_watch import old_dead_letters
 from stream.operate.platform import clock
 from stream.operate.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.operate.platform.onboarding import registry
-from stream.settings import Settings
+from stream.settings import Settings, home_folder, load
 
 ANSWER_TIMEOUT_S = 10
 CLOCKS_APART_MS = 60_000  # NTP keeps them within some ms; ages on the screens are wrong by as much
@@ -53,7 +52,7 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
     """
     settings, loading = _settings(env)
     try:
-        home = settings_module.home_folder(env)
+        home = home_folder(env)
     except OperatorError as error:
         return [_failed("data folder", error)], None
     local = settings is None or settings.embedded
@@ -95,7 +94,7 @@ def _failed(name: str, error: OperatorError) -> Check:
 
 def _settings(env: Mapping[str, str]) -> tuple[Settings | None, Check]:
     try:
-        settings = settings_module.load(env)
+        settings = load(env)
     except OperatorError as error:
         return None, _failed("settings", error)
     kind = "embedded stack" if settings.embedded else "real services"
