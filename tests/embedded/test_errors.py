@@ -204,7 +204,7 @@ def test_doctor_notes_a_line_that_only_packagers_mend() -> None:
 def test_doctor_sees_a_redis_that_evicts(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with server("valkey", CONFIGURATION + "maxmemory-policy allkeys-lru\n") as evicting:
         there = msgspec.structs.replace(stack, redis_url=evicting.url)
-        monkeypatch.setattr(doctor.settings_module, "load", lambda _: there)
+        monkeypatch.setattr(doctor, "load", lambda _: there)
         checks, _ = doctor.examine({"POINTS_HOME": str(stack.home)})
     (found,) = [check for check in checks if check.name == "redis"]
     assert found.result == "fail"
