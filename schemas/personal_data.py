@@ -98,13 +98,16 @@ def _is_digit(character: str) -> bool:
 def may_hold_personal_data(names: str) -> bool:
     """Whether any of many names, one a line, may hold personal data.
 
-    Never False where `holds_personal_data` is True of one; 0.15 us for a record's three, or 0.6 if they have
-    many digits.
+    Never False where `holds_personal_data` is True of one; 0.2 us for a record's three.
     """
     text = names.encode()
     if _PHONE_NAME.search(text):
         return True
-    return _ID_DIGITS in text.translate(_AS_ZEROS, b"._:-") and _ID_NAME.search(text) is not None
+    zeros = text.translate(_AS_ZEROS, b"._:-")
+    if _ID_DIGITS not in zeros:
+        return False
+    lines = zip(text.split(b"\n"), zeros.split(b"\n"), strict=True)
+    return any(_ID_DIGITS in digits and _ID_NAME.search(name) for name, digits in lines)
 
 
 def values_in(json: bytes) -> str:

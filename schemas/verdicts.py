@@ -155,4 +155,4 @@ TELLS_BALANCE = frozenset(int(v) for v in Verdict if Verdict.DUPLICATE <= v <= V
 CODES: dict[int, str] = {int(v): v.code for v in Verdict}
 
 assert set(TABLE) == set(Verdict)
-assert TAKES_CLAIM <= REMEMBERS_ID
+assert TAKES_CLAIM <= REMEMBERS_ID & TELLS_BALANCE

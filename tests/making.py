@@ -15,7 +15,7 @@ from schemas.topics import COMMANDS, intake_topic
 from stream.batches.fetch import Fetch
 from stream.batches.reader import Batch
 from stream.core.cycle_input import Buffer, Cycle
-from stream.core.decide import Platform
+from stream.core.platform import Platform
 
 METRO, BUS = intake_topic("metro"), intake_topic("bus")
 SOURCES = (COMMANDS, BUS, METRO)

@@ -9,8 +9,7 @@ from msgspec import UNSET
 from schemas.block import Columns, Span, empty_columns
 from schemas.command import Command, command_inputs
 from schemas.kinds import Kind
-from schemas.refusal import Refusal
-from schemas.report import EPOCH, Report, to_ms
+from schemas.report import Report, to_ms
 from schemas.verdicts import (
     DEAD_LETTER,
     KEEPS_ID_ALONE,
@@ -35,11 +34,6 @@ DECIDED = (
     "expiry_day",
 )
 Decided = tuple[int, str, int, int, int, int, int, int]
-# A command's class names its own kind.
-_KIND: dict[type, int] = {
-    Report: int(Kind.REPORT),
-    Refusal: int(Kind.NONE),
-}
 
 
 def append_records(
@@ -48,46 +42,53 @@ def append_records(
     """The record rows, column by column."""
     for name, values in zip(DECIDED, zip(*rows, strict=True), strict=True):
         columns[name] += values
-    first = len(columns["kind"])
+    first, n, reports = len(columns["kind"]), len(rows), reading.reports
     verdicts = columns["verdict"][first:]
-    kept = [
-        item if isinstance(item, Report) and verdict not in KEEPS_ID_ALONE else _NO_REPORT
-        for item, verdict in zip(reading.items, verdicts, strict=True)
-    ]
-    columns["kind"] += [_KIND.get(item.__class__, 0) for item in reading.items]
+    columns["kind"] += [int(Kind.REPORT) if uid else int(Kind.NONE) for uid in reports.uid]
     columns["source"] += cycle.source
     columns["offset"] += cycle.offset
     columns["last_offset"] += cycle.last_offset
     columns["broker_ms"] += cycle.broker_ms
     columns["time_ms"] += cycle.time_ms
-    columns["occurred_ms"] += [
-        ms if r is not _NO_REPORT else 0 for ms, r in zip(reading.occurred_ms, kept, strict=True)
-    ]
-    columns["uid"] += [r.uid for r in kept]
-    columns["report_id"] += [r.report_id for r in kept]
-    columns["methodology"] += [r.methodology for r in kept]
-    columns["unit"] += [next(iter(r.activity), "") for r in kept]
-    columns["activity"] += [next(iter(r.activity.values()), 0) for r in kept]
-    columns["source_txn"] += ["" if r.source_txn is UNSET else r.source_txn for r in kept]
-    columns["region"] += ["" if r.region is UNSET else r.region for r in kept]
-    columns["inputs"] += [_rare_inputs(r) for r in kept]
-    columns["certifiable"] += [int(r is not _NO_REPORT and r.other_mechanism is not True) for r in kept]
-    columns["tells_balance"] += [int(verdict in TELLS_BALANCE) for verdict in verdicts]
-    columns["id_member"] += [
-        m if v in REMEMBERS_ID else 0 for m, v in zip(reading.id_member, verdicts, strict=True)
-    ]
-    columns["claim_member"] += [
-        m if v in TAKES_CLAIM else 0 for m, v in zip(reading.claim_member, verdicts, strict=True)
-    ]
+    for name in _COPIED:
+        columns[name] += getattr(reports, name)
+    columns["inputs"] += [""] * n
+    columns["certifiable"] += [1 if uid else 0 for uid in reports.uid]
+    for i, report in reports.rare.items():
+        columns["inputs"][first + i] = _rare_inputs(report)
+        columns["certifiable"][first + i] = int(report.other_mechanism is not True)
+    columns["tells_balance"] += [1] * n
+    columns["id_member"] += reading.members.id
+    columns["claim_member"] += reading.members.claim
     for name in ("lots", "bytes_size", "bytes_hash", "by", "approved_by", "reason"):
-        columns[name] += [_BLANK[name]] * len(rows)
-    records = [*cycle.value[:-1], reading.replay.value] if reading.replay else cycle.value
+        columns[name] += [_BLANK[name]] * n
     for i, verdict in enumerate(verdicts):
-        if verdict in KEEPS_ID_ALONE or verdict in DEAD_LETTER:
-            _name_refused(columns, first + i, reading.items[i], records[i], verdict, dedupe_key)
-    command = reading.replay or reading.items[-1]  # a command is the last row of its cycle
-    if not isinstance(command, Report | Refusal):
+        if verdict not in TAKES_CLAIM:
+            value = reading.replay.value if reading.replay and i == n - 1 else cycle.value[i]
+            _keep_less(columns, first + i, value, verdict, dedupe_key)
+    if command := reading.replay or reading.command:
         _name_command(columns, command)
+
+
+def _keep_less(columns: Columns, at: int, value: object, verdict: int, dedupe_key: bytes) -> None:
+    """A record that was not recorded takes no claim. Of one refused early only what finds it again is kept:
+    its id, its size and a keyed hash.
+
+    A plain hash of a short record could be enumerated. The bytes stay in the app's topic for 30 days.
+    """
+    columns["claim_member"][at] = 0
+    if verdict not in REMEMBERS_ID:
+        columns["id_member"][at] = 0
+    if verdict not in TELLS_BALANCE:
+        columns["tells_balance"][at] = 0
+    if verdict in KEEPS_ID_ALONE:
+        for name, blank in _FORGOTTEN.items():
+            columns[name][at] = blank
+    if verdict in KEEPS_NO_UID:
+        columns["uid"][at] = ""
+    if verdict in DEAD_LETTER and isinstance(value, bytes):
+        columns["bytes_size"][at] = len(value)
+        columns["bytes_hash"][at] = bytes_hash(value, dedupe_key)
 
 
 def _name_command(columns: Columns, command: Command) -> None:
@@ -128,38 +129,17 @@ def append_lost(columns: Columns, sources: list[Span], lost: Lost) -> list[Span]
     return sources
 
 
-def _name_refused(
-    columns: Columns, at: int, item: object, value: object, verdict: int, dedupe_key: bytes
-) -> None:
-    """Of a record refused early only what finds it again is kept: its id, its size and a keyed hash.
-
-    A plain hash of a short record could be enumerated. The bytes stay in the app's topic for 30 days.
-    """
-    if isinstance(item, Report):
-        columns["report_id"][at] = item.report_id
-        columns["uid"][at] = "" if verdict in KEEPS_NO_UID else item.uid
-    if verdict in DEAD_LETTER and isinstance(value, bytes):
-        columns["bytes_size"][at] = len(value)
-        columns["bytes_hash"][at] = bytes_hash(value, dedupe_key)
-
-
 _BLANK = {"lots": [], "bytes_size": 0, "bytes_hash": "", "by": "", "approved_by": "", "reason": ""}
-_NO_REPORT = Report(1, "report", "", "", "", EPOCH, {})
+_FORGOTTEN = {
+    **dict.fromkeys(("methodology", "unit", "source_txn", "region", "inputs"), ""),
+    **dict.fromkeys(("occurred_ms", "activity", "certifiable"), 0),
+}
+_COPIED = ("uid", "report_id", "methodology", "occurred_ms", "unit", "activity", "source_txn", "region")
 _RARE = ("scene_id", "subject_type", "evidence_tier", "other_mechanism", "claimed_reduction_g")
 
 
 def _rare_inputs(r: Report) -> str:
     """The inputs that few reports carry, as JSON; evidence as its hash."""
-    if (
-        r.scene_id is UNSET
-        and r.subject_type is UNSET
-        and r.evidence is UNSET
-        and r.ended_at is UNSET
-        and r.claimed_reduction_g is UNSET
-        and r.other_mechanism is UNSET
-        and r.evidence_tier is UNSET
-    ):
-        return ""
     inputs = {name: value for name in _RARE if (value := getattr(r, name)) is not UNSET}
     if r.ended_at is not UNSET:
         inputs["ended_ms"] = to_ms(r.ended_at)

@@ -11,7 +11,8 @@ from schemas.state import NO_LAGS, Head, Lag
 from schemas.verdicts import Verdict
 from sinks.ports import Snapshot
 from stream.core.cycle_input import Cycle
-from stream.core.decide import Platform, decide
+from stream.core.decide import decide
+from stream.core.platform import Platform
 from stream.core.read import Reading
 from stream.errors import OperatorError
 
@@ -30,40 +31,27 @@ def decide_each(
 ) -> Block:
     """`decide`, with every record on which it raises refused as `internal_error`. Raises `OperatorError`."""
 
+    every = range(len(cycle.offset))
+
     def attempt(rows: range) -> Block:
         """Decides with all records outside `rows` blanked."""
-        items = [
-            item if i in rows else Refusal(Verdict.INTERNAL_ERROR, "not tried")
-            for i, item in enumerate(reading.items)
-        ]
-        return decide(
-            platform,
-            head,
-            cycle,
-            reading._replace(items=items),
-            before.persons,
-            before.seen,
-            published_to,
-            lags,
-        )
+        others = dict.fromkeys(set(every) - set(rows), Refusal(Verdict.INTERNAL_ERROR, "not tried"))
+        tried = reading.without(others)
+        return decide(platform, head, cycle, tried, before.persons, before.seen, published_to, lags)
 
     try:
         return decide(platform, head, cycle, reading, before.persons, before.seen, published_to, lags)
     except Exception as error:
         log.exception("decide failed; looking for the record", shard=cycle.shard, seq=head.seq + 1)
-        bad = _find(attempt, range(len(reading.items))) if _succeeds(attempt, range(0)) else set()
+        bad = _find(attempt, every) if _succeeds(attempt, range(0)) else set()
         if not bad or len(bad) > INTERNAL_ERRORS_MAX:
             raise OperatorError(
-                f"The decision fails on {len(bad) or 'no single one'} of {len(reading.items)} records.",
+                f"The decision fails on {len(bad) or 'no single one'} of {len(every)} records.",
                 "go back to the release before; nothing was written, and nothing is skipped.",
             ) from error
-    items = [
-        Refusal(Verdict.INTERNAL_ERROR, "the platform failed on this record") if i in bad else item
-        for i, item in enumerate(reading.items)
-    ]
-    return decide(
-        platform, head, cycle, reading._replace(items=items), before.persons, before.seen, published_to, lags
-    )
+    failed = dict.fromkeys(bad, Refusal(Verdict.INTERNAL_ERROR, "the platform failed on this record"))
+    good = reading.without(failed)
+    return decide(platform, head, cycle, good, before.persons, before.seen, published_to, lags)
 
 
 def _find(attempt, rows: range) -> set[int]:

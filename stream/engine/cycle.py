@@ -18,8 +18,8 @@ from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
 from stream.core.apply import apply
 from stream.core.cycle_input import Buffer, Cycle
-from stream.core.decide import Platform
 from stream.core.obey import continues
+from stream.core.platform import Platform
 from stream.core.read import Reading, read_records
 from stream.engine.bisect import decide_each
 from stream.errors import OperatorError
@@ -75,7 +75,7 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     _check_commands(shard.head, cycle, reading)
 
     # 1. Read the state, the head first: it must be the one that this worker decided on last.
-    before = await store.read(shard.number, reading.uids, reading.lookups)
+    before = await store.read(shard.number, reading.uids, reading.members.lookups)
     if before.head_hash != shard.head.hash:
         raise Doubt("Redis has another head: another worker owns this shard, or Redis went back in time")
 
@@ -136,12 +136,11 @@ def _check_sources(cycle: Cycle, ids: dict[str, str]) -> None:
 
 def _check_commands(head: Head, cycle: Cycle, reading: Reading) -> None:
     """`commands` made again, or deleted unread, is read on only if it begins with its own adoption."""
-    for s, span in enumerate(cycle.sources):
+    for span in cycle.sources:
         if span.topic == COMMANDS and not continues(span, head.sources[COMMANDS]):
-            first = reading.items[cycle.source.index(s)]
+            said = reading.command
             if not (
-                isinstance(first, AdoptCommand)
-                and (first.topic, first.topic_id) == (span.topic, span.topic_id)
+                isinstance(said, AdoptCommand) and (said.topic, said.topic_id) == (span.topic, span.topic_id)
             ):
                 raise Doubt(NOT_ADOPTED)
 

@@ -15,7 +15,7 @@ from schemas.rules import Rules
 from schemas.state import ZERO_HASH, Head, Lag
 from sinks.ports import Doubt, Ledger, LedgerGap, Publisher, Store
 from stream.core.apply import apply, touched
-from stream.core.decide import Platform
+from stream.core.platform import Platform
 from stream.engine.cycle import Shard, publish_block
 from stream.errors import OperatorError
 

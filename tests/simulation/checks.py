@@ -14,7 +14,8 @@ from sinks.ports import Snapshot
 from stream.batches.reader import Unreadable
 from stream.core.apply import apply
 from stream.core.cycle_input import Cycle
-from stream.core.decide import Platform, decide
+from stream.core.decide import decide
+from stream.core.platform import Platform
 from stream.core.read import read_records
 from tests.simulation import traffic
 from tests.simulation.fair import check_fair_order
@@ -164,7 +165,7 @@ def _replay(world: World, shard: int) -> None:
             check_fair_order(head, block, rows)
             cycle = _cycle_of(world, block)
             reading = read_records(cycle, platform.rules, platform.dedupe_key)
-            seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}
+            seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
             before = Snapshot(head.hash, persons, seen)
             again = decide(
                 platform,

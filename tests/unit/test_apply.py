@@ -30,7 +30,7 @@ def chain_of(cycles: list[list[tuple]]) -> list[tuple[int, Block]]:
         records += [(topic, value, records[0][2]) for _, topic, value in rows[1:]]
         taken, place = cycle(*records, after=state), platform()
         reading = read_records(taken, place.rules, place.dedupe_key)
-        seen = {m for day, ms in reading.lookups.items() for m in ms if m in members.get(day, ())}
+        seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
         block = decide(place, state, taken, reading, persons, seen, 0)
         change = apply(block, state, persons, len(chain))
         chain.append((len(chain), block))

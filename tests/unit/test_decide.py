@@ -19,7 +19,8 @@ from schemas.state import Head, Person
 from schemas.topics import COMMANDS
 from schemas.verdicts import CODES, REMEMBERS_ID, TAKES_CLAIM, TELLS_BALANCE, Verdict
 from stream.core.cycle_input import Cycle
-from stream.core.decide import Platform, decide
+from stream.core.decide import decide
+from stream.core.platform import Platform
 from stream.core.read import read_records
 from tests.making import (
     APPS,
@@ -88,7 +89,7 @@ def changed_rules(**changes: object) -> Rules:
 def members(value: bytes, topic: str = METRO) -> set[int]:
     """What a record leaves behind when it is credited."""
     reading = read_records(cycle((topic, value)), rules(), platform().dedupe_key)
-    return {reading.id_member[0], reading.claim_member[0]}
+    return {reading.members.id[0], reading.members.claim[0]}
 
 
 FUTURE = NOON + dt.timedelta(hours=6)
@@ -170,10 +171,10 @@ def test_any_bytes_in_any_order_get_exactly_one_row_each(
     persons = {uid(): used_up(rng.randrange(1, CAP_MILLI)), uid(0, 1): Person({TODAY - 3: 7, TODAY - 1: 8})}
     taken = cycle(*records, after=state)
     reading = read_records(taken, place.rules, place.dedupe_key)
-    seen = {m for ms in reading.lookups.values() for m in ms if rng.random() < 0.2}
-    before = copy.deepcopy((taken, reading.day, reading.id_member, persons, seen, reading.lookups))
+    seen = {m for ms in reading.members.lookups.values() for m in ms if rng.random() < 0.2}
+    before = copy.deepcopy((taken, reading.day, reading.members, persons, seen))
     block = decide(place, state, taken, reading, persons, seen, 3)
-    assert copy.deepcopy((taken, reading.day, reading.id_member, persons, seen, reading.lookups)) == before
+    assert copy.deepcopy((taken, reading.day, reading.members, persons, seen)) == before
     assert decide(place, state, taken, reading, persons, seen, 3).hash == block.hash
     rows = [row for row in block.rows.to_pylist() if row["source"] >= 0]
     rows = [row for row in rows if row["verdict"] != Verdict.DELETED_UNREAD]
@@ -214,9 +215,9 @@ def test_a_claim_binds_a_day_to_either_side_in_one_cycle_as_in_two(days: int) ->
     row = decided((METRO, one)).rows.to_pylist()[0]
     reading = read_records(cycle((METRO, other)), rules(), platform().dedupe_key)
     day = day_of_date(at.date())
-    seen = {m for m in reading.lookups.get(day, []) if m in (row["id_member"], row["claim_member"])}
+    seen = {m for m in reading.members.lookups.get(day, []) if m in (row["id_member"], row["claim_member"])}
     assert verdicts(decided((METRO, other), seen=seen)) == [expected]
-    unseen = {m for d, ms in reading.lookups.items() if d != day for m in ms} & {row["claim_member"]}
+    unseen = {m for d, ms in reading.members.lookups.items() if d != day for m in ms} & {row["claim_member"]}
     assert not unseen, "a member of one day is met in another day's generation"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import Refusal, read_report, read_reports
+from schemas.codec import Refusal, read_report
 from schemas.export import ROOT
 from schemas.personal_data import (
     holds_personal_data,
@@ -17,6 +17,7 @@ from schemas.personal_data import (
     values_in,
 )
 from schemas.report import Report
+from schemas.reports import read_reports
 from schemas.verdicts import Verdict
 from tests.making import NOON, record
 from tests.personal_numbers import AS_NAMES, ID_NUMBER, IN_TEXTS, LOOKS_ALIKE, NOT_FOUND, PHONE
@@ -30,7 +31,7 @@ def test_it_is_found_in_every_name_that_is_kept(name: str, text: str) -> None:
     expected = Refusal(Verdict.PERSONAL_DATA, f"{name}: holds an ID or phone number")
     value = record(**{name: text})
     assert read_report(value) == expected
-    assert read_reports([GOOD, value, GOOD])[0][1] == expected
+    assert read_reports([GOOD, value, GOOD]).refused[1] == expected
 
 
 @pytest.mark.parametrize("text", [text for text in AS_NAMES if len(text) <= 55])
@@ -40,7 +41,7 @@ def test_it_is_found_in_an_id_behind_its_date(text: str) -> None:
     if text.startswith("20240907-"):  # two dates
         return
     assert read_report(value) == expected
-    assert read_reports([GOOD, value, GOOD])[0][1] == expected
+    assert read_reports([GOOD, value, GOOD]).refused[1] == expected
 
 
 @pytest.mark.parametrize("text", AS_NAMES + IN_TEXTS)
