@@ -9,7 +9,7 @@ import calendar
 import datetime as dt
 from typing import NamedTuple
 
-from tests.simulation.traffic import ACTIVITY_MAX, CAP_MILLI, METHODS, VALIDITY_MONTHS, Intent
+from tests.simulation.traffic import ACTIVITY_MAX, CAP_MILLI, METHODS, REGION, VALIDITY_MONTHS, Intent
 
 DAY_MS = 86_400_000
 FIRST_DAY, LAST_DAY = dt.date(2022, 8, 18), dt.date(2027, 8, 17)
@@ -171,6 +171,8 @@ class ShardModel:
             return "too_late"
         if intent.methodology not in METHODS:
             return "methodology_unknown"
+        if intent.region and not intent.region.startswith(REGION):
+            return "out_of_region"
         if not 1 <= intent.amount <= ACTIVITY_MAX:
             return "activity_invalid"
         near = [day + dt.timedelta(days) for days in (-1, 0, 1)]
@@ -181,6 +183,8 @@ class ShardModel:
     def _credit(self, intent: Intent) -> tuple[str, int, int]:
         numerator, denominator = METHODS[intent.methodology]
         reduction = intent.amount * numerator // denominator
+        if intent.is_household:
+            return "recorded_only", reduction, 0
         key = (intent.uid, date_of(intent.occurred_ms))
         room = CAP_MILLI - self.used.get(key, 0)
         points = min(reduction, room)

@@ -19,6 +19,7 @@ SHARDS = 2
 APPS = ("a", "b")
 TOPICS = (COMMANDS, *(intake_topic(app) for app in APPS))
 METHODS = {"WALK": (7, 2), "RIDE": (46, 1)}  # mg per unit, as numerator and denominator
+REGION = "4403"
 CAP_MILLI = 100_000
 VALIDITY_MONTHS = 1
 ACTIVITY_MAX = 5_000
@@ -32,7 +33,8 @@ def rules() -> Rules:
         Bundle(1, "simulated", "simulated", _FROM, dt.date(2027, 8, 17)),
         [
             Methodology(
-                m, 1, "official", m, m, _FROM, "distance_m", str(n / d), 1, ACTIVITY_MAX, ["source_txn"]
+                *(m, 1, "official", m, m, _FROM, "distance_m", str(n / d), 1, ACTIVITY_MAX, ["source_txn"]),
+                region_prefix=REGION,
             )
             for m, (n, d) in METHODS.items()
         ],
@@ -62,6 +64,8 @@ class Intent(NamedTuple):
     txn: str = ""
     occurred_ms: int = 0
     amount: int = 0
+    region: str = ""
+    is_household: bool = False
     at_ms: int = 0
     app: str = ""
     active: bool = False
@@ -96,8 +100,11 @@ class Traffic:
             age_ms = -600_000
         uid = self._uids[self._chance.below("person", len(self._uids))]
         methodology = ("WALK", "RIDE", "RIDE", "NONE")[self._chance.below("method", 4 if draw < 35 else 3)]
-        amount = 1 + self._chance.below("amount", ACTIVITY_MAX + (300 if draw > 95 else 0))
-        intent = _report(uid, methodology, txn, now_ms - age_ms, amount, len(self._reports))
+        amount = 1 + self._chance.below("amount", ACTIVITY_MAX + (600 if draw > 95 else 0))
+        region = ("", "440305", "440305", "310000" if draw > 92 else "")[self._chance.below("region", 4)]
+        household = draw in (90, 91, 92)
+        meant = Intent("report", b"", uid, "", methodology, txn, now_ms - age_ms, amount, region, household)
+        intent = _report(meant, len(self._reports))
         self._reports.append(intent)
         return intent
 
@@ -153,20 +160,22 @@ def unreadable(offsets: int, by_header: bool) -> Intent:
     return Intent("unreadable", b"", offsets=offsets, rows=1 if by_header else offsets)
 
 
-def _report(uid: str, methodology: str, txn: str, occurred_ms: int, amount: int, number: int) -> Intent:
-    at = dt.datetime.fromtimestamp(occurred_ms / 1000, SHANGHAI)
+def _report(meant: Intent, number: int) -> Intent:
+    at = dt.datetime.fromtimestamp(meant.occurred_ms / 1000, SHANGHAI)
     report_id = f"{at:%Y%m%d}-r{number}"
     value = {
         "version": 1,
         "kind": "report",
-        "uid": uid,
+        "uid": meant.uid,
         "report_id": report_id,
-        "methodology": methodology,
+        "methodology": meant.methodology,
         "occurred_at": at.isoformat(timespec="milliseconds"),
-        "activity": {"distance_m": amount},
-        "source_txn": txn,
+        "activity": {"distance_m": meant.amount},
+        "source_txn": meant.txn,
     }
-    return Intent("report", json.dumps(value).encode(), uid, report_id, methodology, txn, occurred_ms, amount)
+    value |= {"region": meant.region} if meant.region else {}
+    value |= {"subject_type": "household"} if meant.is_household else {}
+    return meant._replace(value=json.dumps(value).encode(), report_id=report_id)
 
 
 async def speak(world: Any, records: int) -> None:
