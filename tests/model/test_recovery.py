@@ -119,7 +119,7 @@ def test_an_append_that_arrives_after_its_time_out_counts_once_or_not_at_all(lat
 def test_redis_emptied_at_any_call_is_made_again() -> None:
     for number in range(CALLS):
         world = World(workload())
-        run({number: Fault(act=lambda world=world: world.store.restore(0, None))}, world)
+        run({number: Fault(act=lambda world=world: world.redis.restore(0, None))}, world)
 
 
 def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
@@ -129,8 +129,8 @@ def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
             copies: list[object] = []
             run(
                 {
-                    copied_at: Fault(act=lambda w=world, c=copies: c.append(w.store.copy_of(0))),
-                    number: Fault(act=lambda w=world, c=copies: w.store.restore(0, c[0])),
+                    copied_at: Fault(act=lambda w=world, c=copies: c.append(w.redis.copy_of(0))),
+                    number: Fault(act=lambda w=world, c=copies: w.redis.restore(0, c[0])),
                 },
                 world,
             )
@@ -139,7 +139,7 @@ def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
 def test_a_shard_torn_at_any_call_is_made_again() -> None:
     for number in range(CALLS):
         world = World(workload())
-        run({number: Fault(act=lambda world=world: world.store.tear(0))}, world)
+        run({number: Fault(act=lambda world=world: world.redis.tear(0))}, world)
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,8 +171,8 @@ def test_many_faults_in_one_run(data: st.DataObject) -> None:
         "refused": lambda: Fault(before=Doubt("refused")),
         "lost": lambda: Fault(after=Doubt("lost")),
         "late": lambda: Fault(late_by=data.draw(st.integers(1, 30))),
-        "emptied": lambda: Fault(act=lambda: world.store.restore(0, None)),
-        "torn": lambda: Fault(act=lambda: world.store.tear(0)),
+        "emptied": lambda: Fault(act=lambda: world.redis.restore(0, None)),
+        "torn": lambda: Fault(act=lambda: world.redis.tear(0)),
     }
     plan = data.draw(st.dictionaries(st.integers(0, 2 * CALLS), st.sampled_from(sorted(kinds)), max_size=8))
     run({number: kinds[kind]() for number, kind in plan.items()}, world)

@@ -35,7 +35,12 @@ SITUATIONS = (
     # Redis
     "redis: rolled back",
     "redis: emptied",
-    "redis: script torn",
+    "redis: a connection lost between read and commit",
+    "redis: emptied between read and commit",
+    "redis: an error inside EXEC",
+    "redis: a reset cut off",
+    "redis: commit refused: the head was touched since it was read",
+    "redis: commit refused: the head that this begins at is not watched",
     "redis: rolled back while an append was under way",
     # ClickHouse
     "archive: a run of several blocks",
