@@ -35,7 +35,8 @@ def read_head(shard: int) -> Command:
     return ("HMGET", head_key(shard), "hash", "torn")
 
 
-# First in whatever watches: a connection whose watched key was touched once refuses every EXEC until then.
+# First in whatever is read: a connection whose watched key was touched refuses its next EXEC, which is the
+# read's own, as a read is followed by another one and not by a commit wherever a shard is idle or in doubt.
 UNWATCH: Command = ("UNWATCH",)
 
 

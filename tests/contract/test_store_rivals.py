@@ -32,6 +32,16 @@ def test_another_workers_commit_between_read_and_commit_is_a_doubt_and_nothing_o
     run(play())
 
 
+def test_an_idle_look_after_another_workers_commit_finds_it(server, store, run, shard) -> None:
+    """What was watched by the look before was touched: no reason to refuse a read."""
+    run(move(store, first(shard)))
+    run(store.read(shard, [], {}))
+    run(move(server.worker(), second(shard)))
+    for _ in range(2):
+        assert run(store.read(shard, [], {})).head_hash == bytes([2]) * 32
+    run(store.commit(change(shard, bytes([2]) * 32, 3)))
+
+
 def test_two_workers_at_once_move_a_shard_as_one_would(server, run, shard) -> None:
     """Each adds what it has read: no step of either is lost, or done on what the other has moved."""
 
