@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from sinks.redis_store import RedisStore
 from tests.redis.changes import AFTER, BEFORE, change, move, state
 from tests.redis.servers import Server
 
-CUTS = 50
+CUTS = 30  # beside those that are chosen
+COMMAND = re.compile(rb"\*\d+\r\n\$\d+\r\n([A-Za-z]+)\r\n")
 
 
 async def commit(server: Server, *steps: tuple[int, int]) -> None:
@@ -32,6 +34,23 @@ async def states(server: Server) -> tuple[str, str]:
     return found
 
 
+def places(tail: bytes) -> set[int]:
+    """Where a transaction may be cut off: before, inside and behind the first and the last command of each
+    kind; and anywhere."""
+    commands = [(found.start(), found[1].upper().decode()) for found in COMMAND.finditer(tail)]
+    names = [name for _, name in commands]
+    assert names[0] == "MULTI"
+    assert names[-1] == "EXEC"
+    assert {"MSET", "SADD", "HSET"} < set(names)
+    begins = [at for at, _ in commands] + [len(tail)]
+    chosen = {names.index(name) for name in names} | {
+        len(names) - 1 - names[::-1].index(name) for name in names
+    }
+    cuts = {at for n in chosen for at in (begins[n], begins[n] + 1, (begins[n] + begins[n + 1]) // 2)}
+    some = random.Random(1)
+    return cuts | {len(tail) - 1, len(tail)} | {some.randrange(len(tail)) for _ in range(CUTS)}
+
+
 def cut(server: Server, kept: bytes, path: Path, size: int) -> None:
     """The power went when `size` bytes of the file were on disk."""
     server.kill()
@@ -45,12 +64,8 @@ def test_a_tail_cut_off_anywhere_leaves_no_shard_torn_whoever_commits_next(runni
     run(commit(running, (0, 2)))
     whole = path.read_bytes()
     folder = {file: file.read_bytes() for file in path.parent.iterdir()}
-    chosen = random.Random(1)
-    sizes = {begin, begin + 1, len(whole) - 1, len(whole)}
-    sizes |= {chosen.randrange(begin, len(whole)) for _ in range(CUTS)}
-
     seen = set()
-    for size in sorted(sizes):
+    for size in sorted(begin + place for place in places(whole[begin:])):
         running.kill()
         for file in path.parent.iterdir():
             file.unlink()
