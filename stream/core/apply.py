@@ -57,6 +57,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         # A block that ends with a jump of the clock may retire what it has just remembered.
         {day: members for day, members in _members(block).items() if day not in retired},
         retired,
+        [block.hash],
     )
 
 

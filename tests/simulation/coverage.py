@@ -30,6 +30,7 @@ SITUATIONS = (
     "fault: answer lost: commit",
     "fault: answer lost: publish",
     "fault: answer lost: reset",
+    "fault: a publication takes long",
     "fault: request lost: append",
     "fault: request lost: commit",
     # Redis

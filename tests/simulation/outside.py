@@ -155,6 +155,8 @@ class PublisherPort:
         """Nothing to begin."""
 
     async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
+        if self._world.chance.fault("a publication takes long", 0.05):
+            await asyncio.sleep(self._world.chance.uniform("long publication"))
         return await self._process.io("publish", lambda: self._world.publish(shard, messages))
 
     async def close(self) -> None:

@@ -34,6 +34,10 @@ class Redis(MemoryRedis):
         """What no worker would do."""
         self.shards[shard].persons[uid] = encode_person(person)
 
+    def heal(self, shard: int) -> None:
+        """What made a command fail is gone, as a right that is given back: no read finds it any more."""
+        self.shards[shard].spoilt_days.clear()
+
     def head_hash(self, shard: int) -> bytes:
         state = self.shards[shard]
         return state.head.hash if state.head and not state.torn else ZERO_HASH

@@ -193,6 +193,8 @@ class World:
         except Doubt as doubt:
             self.count(f"redis: commit refused: {doubt}")
             raise
+        finally:
+            self.redis.heal(change.shard)
         hashes = [block.hash for block in self.accepted[change.shard]]
         if change.head.hash not in hashes:
             raise self.violation(
