@@ -28,13 +28,13 @@ class Step:
         return not self.found or (
             len(self.found) < RECOVERY_BLOCKS_MAX
             and self._rows + block.rows.num_rows <= RECOVERY_ROWS_MAX
-            and self._nbytes + block.rows.nbytes <= RECOVERY_BYTES_MAX
+            and self._nbytes + block.rows.get_total_buffer_size() <= RECOVERY_BYTES_MAX
         )
 
     def add(self, offset: int, block: Block) -> None:
         self.found.append((offset, block))
         self._rows += block.rows.num_rows
-        self._nbytes += block.rows.nbytes
+        self._nbytes += block.rows.get_total_buffer_size()
 
     def touched(self) -> list[str]:
         """The persons whose values `apply_all` needs."""

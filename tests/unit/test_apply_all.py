@@ -77,7 +77,7 @@ def test_a_step_ends_at_each_limit_and_takes_a_block_that_is_larger(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     [(_, block)] = chain_of([[(0, METRO, record())]])
-    size = {"RECOVERY_BYTES_MAX": block.rows.nbytes}.get(limit, 1)
+    size = {"RECOVERY_BYTES_MAX": block.rows.get_total_buffer_size()}.get(limit, 1)
     step = Step(Head())
     monkeypatch.setattr(module, limit, size - 1)
     assert step.has_room(block), "or a recovery would never go on"
