@@ -23,6 +23,11 @@ CYCLE_BYTES_MAX = 6 * MIB  # of record values; a block repeats at most these byt
 BLOCK_BYTES_MAX = 16 * MIB  # as it is written
 BLOCK_UNPACKED_BYTES_MAX = 256 * MIB  # a block larger than this was written by nobody of ours
 
+# --- one step of a recovery, which takes many blocks in and commits once ---------------------------------
+RECOVERY_ROWS_MAX = CYCLE_ROWS_MAX
+RECOVERY_BYTES_MAX = BLOCK_BYTES_MAX  # of rows, unpacked; those of a full cycle of reports are 4 MiB
+RECOVERY_BLOCKS_MAX = 1_024  # of four rows each: some 0.3 s, while which the worker's other shards wait
+
 OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: exact in every JSON parser
 
 # --- one shard's memory in the intake worker ------------------------------------------------------------

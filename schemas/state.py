@@ -1,5 +1,7 @@
 """State that Redis projects from the ledger: the shard's head and one small value per person."""
 
+from collections.abc import Collection
+
 import msgspec
 from msgspec import Struct
 
@@ -73,10 +75,10 @@ class Head(Struct, frozen=True):
 
 
 class Change(Struct):
-    """What one block does to a shard's state: `prev` -> `head`, or nothing.
+    """What a block, or several in a row, do to a shard's state: `prev` -> `head`, or nothing.
 
-    `persons`: new values; `members`: dedupe members to add, by generation (day); `retired_days`: generations
-    to drop, because every id of them is too late for ever.
+    `persons`: new values; `retired_days`: generations to drop first, because every id of them is too late for
+    ever; `members`: dedupe members to add, by generation (day); `blocks`: the hashes of the blocks.
     """
 
     shard: int
@@ -84,7 +86,8 @@ class Change(Struct):
     head: Head
     persons: dict[str, Person]
     members: dict[int, list[int]]
-    retired_days: range
+    retired_days: Collection[int]
+    blocks: list[bytes] = []
 
 
 encode_person = msgspec.msgpack.Encoder().encode

@@ -7,7 +7,7 @@ places in every run. What is stored is bytes, as outside: nobody can change a va
 
 import asyncio
 import copy
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 
 from schemas.block import Block
@@ -30,72 +30,111 @@ class _ShardState:
         self.torn = ""
         self.persons: dict[str, bytes] = {}
         self.members: dict[int, set[int]] = {}
+        self.spoilt_days: set[int] = set()
+
+    def head_hash(self) -> bytes:
+        return self.head.hash if self.head else ZERO_HASH
+
+
+class MemoryRedis:
+    """The server that the stores of several workers share, and what may happen to it.
+
+    `copy_of` and `restore` stand for a replica that lags behind and takes over.
+    """
+
+    def __init__(self) -> None:
+        self.shards: dict[int, _ShardState] = defaultdict(_ShardState)
+        self.touched: Counter[int] = Counter()  # how often a shard's head was written: what WATCH sees
+        self.resets = 0
+
+    def members(self, shard: int) -> dict[int, set[int]]:
+        """Every dedupe member of a shard, by generation; for audits."""
+        return copy.deepcopy(self.shards[shard].members)
+
+    def tear(self, shard: int, mark: str = "reset") -> None:
+        """As a reset leaves a shard when it is cut off."""
+        self.shards[shard].torn = mark
+        self.touched[shard] += 1
+
+    def spoil(self, shard: int, day: int) -> None:
+        """A foreign hand makes something of a generation to which no members can be added."""
+        self.shards[shard].spoilt_days.add(day)
+
+    def copy_of(self, shard: int) -> object:
+        """The shard as it is now, for `restore`."""
+        return copy.deepcopy(self.shards[shard])
+
+    def restore(self, shard: int, copied: object | None) -> None:
+        """Puts an earlier copy in place, or empties the shard: acknowledged writes are lost."""
+        self.shards[shard] = copy.deepcopy(copied) if copied else _ShardState()
+        self.touched[shard] += 1
 
 
 class MemoryStore:
-    """`Store`. `copy_of` and `restore` stand for a replica that lags behind and takes over."""
+    """`Store` of one worker, over a server that others may share."""
 
-    def __init__(self) -> None:
-        self._shards: dict[int, _ShardState] = defaultdict(_ShardState)
-        self._resets = 0
+    def __init__(self, server: MemoryRedis | None = None) -> None:
+        self._server = server or MemoryRedis()
+        self._watched: dict[int, tuple[bytes, int]] = {}  # by shard: the head that was read, and its touches
 
     async def load_head(self, shard: int) -> Head | None:
         await turn()
-        state = self._shards[shard]
+        state = self._server.shards[shard]
         return None if state.torn else state.head
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
         await turn()
-        state = self._shards[shard]
+        self._watched.pop(shard, None)
+        state = self._server.shards[shard]
         if state.torn:
             raise Doubt("another worker rebuilds this shard, or was interrupted at it")
+        if state.spoilt_days & lookups.keys():
+            self._server.tear(shard, "broken")
+            raise Doubt("a key of this shard is none of ours")
         persons = {uid: decode_person(state.persons[uid]) for uid in uids if uid in state.persons}
         seen = {m for day, members in lookups.items() for m in members if m in state.members.get(day, ())}
-        return Snapshot(state.head.hash if state.head else ZERO_HASH, persons, seen)
+        self._watched[shard] = state.head_hash(), self._server.touched[shard]
+        return Snapshot(state.head_hash(), persons, seen)
 
     async def commit(self, change: Change) -> None:
         await turn()
-        state = self._shards[change.shard]
-        if state.torn:
-            raise Doubt("torn")
-        if (state.head.hash if state.head else ZERO_HASH) != change.prev:
-            raise Doubt("the store has another head")
+        head_hash, touched = self._watched.pop(change.shard, (None, 0))
+        if head_hash != change.prev:
+            raise Doubt("the head that this begins at is not watched")
+        if touched != self._server.touched[change.shard]:
+            raise Doubt("the head was touched since it was read")
+        state = self._server.shards[change.shard]
         state.persons |= {uid: encode_person(person) for uid, person in change.persons.items()}
         for day in change.retired_days:
             state.members.pop(day, None)
+            state.spoilt_days.discard(day)
         for day, members in change.members.items():
-            state.members.setdefault(day, set()).update(members)
+            if day not in state.spoilt_days:
+                state.members.setdefault(day, set()).update(members)
         state.head = copy.deepcopy(change.head)
+        self._server.touched[change.shard] += 1
+        if state.spoilt_days & change.members.keys():  # the rest is done: nobody may take it for whole
+            self._server.tear(change.shard, "broken")
+            raise Doubt("a command failed inside the transaction")
 
     async def reset(self, shard: int) -> None:
         await turn()
-        self._resets += 1
-        state, token = self._shards[shard], str(self._resets)
-        state.torn = token
+        self._watched.pop(shard, None)
+        self._server.resets += 1
+        token = str(self._server.resets)
+        self._server.tear(shard, token)
         await turn()
-        if self._shards[shard].torn != token:
+        if self._server.shards[shard].torn != token:
             raise Doubt("another worker rebuilds this shard")
-        self._shards[shard] = _ShardState()
+        self._server.restore(shard, None)
 
     async def persons(self, shard: int) -> dict[str, Person]:
         """Every person of a shard; for audits."""
-        return {uid: decode_person(value) for uid, value in self._shards[shard].persons.items()}
+        return {uid: decode_person(value) for uid, value in self._server.shards[shard].persons.items()}
 
-    def members(self, shard: int) -> dict[int, set[int]]:
-        """Every dedupe member of a shard, by generation; for audits."""
-        return copy.deepcopy(self._shards[shard].members)
-
-    def tear(self, shard: int) -> None:
-        """As a commit leaves a shard when it is cut off between its first write and its last."""
-        self._shards[shard].torn = "commit"
-
-    def copy_of(self, shard: int) -> object:
-        """The shard as it is now, for `restore`."""
-        return copy.deepcopy(self._shards[shard])
-
-    def restore(self, shard: int, copied: object | None) -> None:
-        """Puts an earlier copy in place, or empties the shard: acknowledged writes are lost."""
-        self._shards[shard] = copy.deepcopy(copied) if copied else _ShardState()
+    def lose_connection(self, shard: int) -> None:
+        """Another one takes its place, on which nothing is watched."""
+        self._watched.pop(shard, None)
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -41,16 +41,23 @@ class Snapshot(NamedTuple):
 
 
 class Store(Protocol):
-    """The projection (Redis)."""
+    """The projection (Redis), as one worker sees it: a shard is read, and then moved from what was read."""
 
     async def load_head(self, shard: int) -> Head | None:
         """The whole head; None where the shard has none or was torn, so that it must be rebuilt."""
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
-        """Persons that exist, and which of the members (by generation) are remembered; `Doubt` where torn."""
+        """Persons that exist, and which of the members (by generation) are remembered; `Doubt` where torn.
+
+        From here on the shard is watched, until the next commit or doubt.
+        """
 
     async def commit(self, change: Change) -> None:
-        """Moves the shard from `change.prev` to `change.head`, whole or not at all; `Doubt` if it may not."""
+        """Moves the shard from `change.prev` to `change.head`, whole or not at all.
+
+        `Doubt` if `change.prev` is not what the last read found, or if anybody has written since; also where
+        only a part was done: the shard has no usable head then.
+        """
 
     async def reset(self, shard: int) -> None:
         """Forgets everything of a shard, so that the ledger can be folded from its beginning."""

@@ -30,9 +30,8 @@ ADVICE = {
     "MOVED": _ONE_SERVER,
     "ASK": _ONE_SERVER,
 }
-# At the beginning, or, where Redis 6 tells of an error inside a script, behind a dash.
-_CODE = re.compile(rf"(?:^|-)({'|'.join(ADVICE)})\b")
-_FORBIDDEN = re.compile(r"^NOPERM|ACL failure in script|can't run this command|^ERR unknown command")
+_CODE = re.compile(rf"({'|'.join(ADVICE)})\b")
+_FORBIDDEN = re.compile(r"NOPERM|ERR unknown command")
 
 
 class Refused(Doubt):
@@ -53,15 +52,23 @@ def told_as_doubt() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        said, code = str(error), _status_code(error)
-        answer = f"{code} {said}" if code else said
-        if found := _CODE.search(answer):
-            raise Refused(found[1], said) from error
-        if isinstance(error, ResponseError) and _FORBIDDEN.search(answer):
-            raise Forbidden(said) from error
-        if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
-            raise Doubt(f"Redis: {said}") from error
-        raise
+        meant = meaning(error)
+        if meant is error:
+            raise
+        raise meant from error
+
+
+def meaning(error: RedisError | OSError) -> Exception:
+    """`Refused`, `Forbidden` or `Doubt`; the error itself if it is none of these."""
+    said, code = str(error), _status_code(error)
+    answer = f"{code} {said}" if code else said
+    if found := _CODE.match(answer):
+        return Refused(found[1], said)
+    if isinstance(error, ResponseError) and _FORBIDDEN.match(answer):
+        return Forbidden(said)
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return Doubt(f"Redis: {said}")
+    return error
 
 
 def _status_code(error: Exception) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from loadtest.bench.processes import Workers
-from sinks.redis_store import RedisStore, connect
+from sinks.redis_connection import connect
+from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
 from stream.operate.sql import ask, endpoint_of
 from stream.settings import Settings

@@ -10,7 +10,8 @@ from schemas.block import open_block
 from schemas.state import ZERO_HASH
 from schemas.verdicts import CODES, Verdict
 from sinks.kafka_ledger import KafkaLedger
-from sinks.redis_store import RedisStore, connect
+from sinks.redis_connection import connect
+from sinks.redis_store import RedisStore
 from stream.operate.sql import ask, endpoint_of
 from stream.settings import Settings
 

@@ -25,7 +25,8 @@ from loadtest.demo.story import story_of
 from loadtest.demo.taps import read_taps
 from loadtest.demo.workers import NAMES, Workers
 from schemas.report import date_of_day
-from sinks.redis_store import RedisStore, connect
+from sinks.redis_connection import connect
+from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
 from stream.operate import stack
 from stream.operate.platform.onboarding import QUOTA, onboard

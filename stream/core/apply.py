@@ -16,7 +16,7 @@ from schemas.verdicts import Verdict
 
 def touched(block: Block) -> list[str]:
     """The persons whose values `apply` needs."""
-    moves = block.rows.filter(_nonzero(block, "points_milli")).column("uid").to_pylist()
+    moves = block.rows.column("uid").filter(_nonzero(block, "points_milli")).to_pylist()
     return list(dict.fromkeys(moves))
 
 
@@ -57,6 +57,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         # A block that ends with a jump of the clock may retire what it has just remembered.
         {day: members for day, members in _members(block).items() if day not in retired},
         retired,
+        [block.hash],
     )
 
 
@@ -87,10 +88,9 @@ def _commanded(
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    rows = block.rows.filter(_nonzero(block, "points_milli"))
-    columns = (
-        rows.column(n).to_pylist() for n in ("uid", "verdict", "points_milli", "expiry_day", "occurred_ms")
-    )
+    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
+    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
+    columns = [column.to_pylist() for column in rows.columns]
     for uid, verdict, points, expiry_day, occurred_ms in zip(*columns, strict=True):
         person = changed.get(uid)
         if person is None:

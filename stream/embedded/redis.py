@@ -22,11 +22,11 @@ READY_TIMEOUT_S = 120.0  # a long append-only file is read before the first answ
 ASK = b"PING\r\n"  # answered, if only to say that nobody is logged in
 SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux takes 107
 
-# All that sinks/redis_store.py and `points doctor` send, and what commit.lua calls.
+# All that sinks/redis_commands.py holds, and what `points doctor` sends.
 WORKER_COMMANDS = (
     *("ping", "info", "time", "bgrewriteaof"),
     *("hmget", "mget", "smismember", "scan"),
-    *("eval", "hget", "hset", "mset", "sadd", "unlink", "del"),
+    *("watch", "unwatch", "multi", "exec", "hset", "mset", "sadd", "unlink"),
 )
 WORKER_KEYS = ("h:{*", "p:{*", "d:{*")
 

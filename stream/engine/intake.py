@@ -221,6 +221,7 @@ class Intake:
         if shard.published_to > shard.head.published_to or shard.lags != shard.head.lags:
             told = msgspec.structs.replace(shard.head, published_to=shard.published_to, lags=dict(shard.lags))
             with suppress(Doubt):
+                await self._store.read(shard.number, [], {})
                 await self._store.commit(Change(shard.number, told.hash, told, {}, {}, range(0)))
 
     async def _place(self, shard: Shard, topics: list[str]) -> None:

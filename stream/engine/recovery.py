@@ -14,7 +14,7 @@ from schemas.outcome import messages_of
 from schemas.rules import Rules
 from schemas.state import ZERO_HASH, Head, Lag
 from sinks.ports import Doubt, Ledger, LedgerGap, Publisher, Store
-from stream.core.apply import apply, touched
+from stream.core.apply_all import Step, apply_all
 from stream.core.platform import Platform
 from stream.engine.cycle import Shard, publish_block
 from stream.errors import OperatorError
@@ -110,23 +110,34 @@ async def _fold(
             "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
         )
     unpublished = await _accepted_before(shard, head, ledger) if head.seq >= 0 else []
-    ignored = 0
+    ignored, step = 0, Step(head)
     async for offset, record in ledger.read(shard, head.ledger_next, end):
-        if not record.follows(head.hash):
+        if not record.follows(step.tip):
             ignored += 1
             continue
-        block = open_next(record, shard, head.seq + 1)
-        before = await store.read(shard, touched(block), {})
-        if before.head_hash != head.hash:
-            raise Doubt("another worker recovers this shard, or Redis went back in time")
-        change = apply(block, head, before.persons, offset)
-        await store.commit(change)
-        head = change.head
-        unpublished = [(o, b) for o, b in unpublished if o >= head.published_to] + [(offset, block)]
+        block = open_next(record, shard, step.next_seq)
+        if not step.has_room(block):
+            head = await _take(step, shard, store)
+            unpublished = [(o, b) for o, b in unpublished + step.found if o >= head.published_to]
+            step = Step(head)
+        step.add(offset, block)
+    if step.found:
+        head = await _take(step, shard, store)
+    unpublished = [(o, b) for o, b in unpublished + step.found if o >= head.published_to]
     lags = dict(head.lags)
     for offset, block in unpublished:
         lags |= await publish_block(shard, block, offset, lags, publisher)
     return head, lags, ignored
+
+
+async def _take(step: Step, shard: int, store: Store) -> Head:
+    """Brings Redis from one head to a later one, by one read and one commit. Returns that head."""
+    before = await store.read(shard, step.touched(), {})
+    if before.head_hash != step.head.hash:
+        raise Doubt("another worker recovers this shard, or Redis went back in time")
+    change = apply_all(step.found, step.head, before.persons)
+    await store.commit(change)
+    return change.head
 
 
 async def catch_up(shard: Shard, ledger: Ledger, publisher: Publisher) -> None:

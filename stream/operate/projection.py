@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sinks.ports import Doubt
+from sinks.redis_connection import connect
 from sinks.redis_errors import Forbidden
-from sinks.redis_store import RedisStore, connect
+from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
 from stream.settings import Settings
 

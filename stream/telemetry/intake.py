@@ -199,14 +199,14 @@ class IntakeMetrics(WorkerMetrics):
     def saw_head(self, shard: int, head: Head | None) -> None:
         """Recovery found this head in Redis: it tells whether the block in doubt was applied."""
         if head and (watch := self.watches.get(shard)):
-            self._settle(watch, head)
+            self._settle(watch, head, [head.hash])
 
     def applied(self, change: Change) -> None:
         """Redis moved to a new head."""
         if watch := self.watches.get(change.shard):
-            watch.unpublished_since_ms.append(now_ms())
-            if not self._settle(watch, change.head):
-                self._folded.inc()
+            watch.unpublished_since_ms.extend([now_ms()] * len(change.blocks))
+            mine = self._settle(watch, change.head, change.blocks)
+            self._folded.inc(len(change.blocks) - mine)
 
     def published(self, shard: int, duration_s: float) -> None:
         """A block's outcomes and dead letters are on Kafka."""
@@ -227,16 +227,20 @@ class IntakeMetrics(WorkerMetrics):
         if watch := self.watches.get(shard):
             watch.refused = code
 
-    def _settle(self, watch: ShardWatch, head: Head) -> bool:
-        """Everything below the head's positions is decided. Counted here if by the pending block."""
-        mine = watch.pending is not None and watch.pending.hash == head.hash
-        for topic, source in head.sources.items():
-            records = watch.backlogs.setdefault(topic, Backlog()).settle(source.next)
-            if mine:
-                self._received.labels(label_of(topic)).inc(records)
+    def _settle(self, watch: ShardWatch, head: Head, blocks: list[bytes]) -> bool:
+        """Everything below the head's positions is decided. Counted here is what the pending block decided,
+        if it is one of the blocks that led to the head: others' may come behind it."""
+        mine = watch.pending is not None and watch.pending.hash in blocks
         if mine:
+            last = watch.pending.hash == head.hash
+            positions = head.sources if last else {span.topic: span for span in watch.pending.meta.sources}
+            for topic, position in positions.items():
+                records = watch.backlogs.setdefault(topic, Backlog()).settle(position.next)
+                self._received.labels(label_of(topic)).inc(records)
             self._count_rows(watch.pending)
             watch.pending = None
+        for topic, source in head.sources.items():
+            watch.backlogs.setdefault(topic, Backlog()).settle(source.next)
         return mine
 
     def _count_rows(self, block: Block) -> None:

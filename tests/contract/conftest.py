@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore
+from sinks.memory import MemoryLedger, MemoryPublisher, MemoryRedis, MemoryStore
+from sinks.redis_commands import BUCKETS
 
 _shards = itertools.count(100)
 BOTH = ["memory", pytest.param("real", marks=pytest.mark.stack)]
@@ -42,27 +43,86 @@ def shard() -> int:
     return next(_shards)
 
 
+class InMemory:
+    """The server in memory, and what may happen to it."""
+
+    def __init__(self) -> None:
+        self._server = MemoryRedis()
+        self.tear, self.spoil = self._server.tear, self._server.spoil
+
+    def worker(self) -> MemoryStore:
+        """The store of one more worker."""
+        return MemoryStore(self._server)
+
+    def empty(self, shard: int) -> None:
+        self._server.restore(shard, None)
+
+
+class OnServer:
+    """A Redis, and what may happen to it."""
+
+    def __init__(self, run: Loop, url: str) -> None:
+        from sinks.redis_connection import connect
+
+        self._run, self._connect, self._url = run, connect, url
+        self._admin = connect(url)
+        self._made: list[Any] = []
+
+    def worker(self) -> Any:
+        """The store of one more worker."""
+        from sinks.redis_store import RedisStore
+
+        self._made.append(RedisStore(self._connect(self._url)))
+        return self._made[-1]
+
+    def tear(self, shard: int) -> None:
+        self._run(self._admin.hset(f"h:{{{shard}}}", "torn", "reset"))
+
+    def spoil(self, shard: int, day: int) -> None:
+        keys = [f"d:{{{shard}}}:{day}:{bucket}" for bucket in range(BUCKETS)]
+        self._run(self._admin.unlink(*keys))
+        self._run(self._admin.mset(dict.fromkeys(keys, "no set")))
+
+    def empty(self, shard: int) -> None:
+        """All keys of the shard go at once, as by FLUSHALL."""
+
+        async def go() -> None:
+            keys = [key async for key in self._admin.scan_iter(match=f"[pd]:{{{shard}}}:*", count=10_000)]
+            await self._admin.unlink(f"h:{{{shard}}}", *keys)
+
+        self._run(go())
+
+    async def close(self) -> None:
+        for store in self._made:
+            await store.close()
+        await self._admin.aclose()
+
+
 @pytest.fixture(params=BOTH)
-def store(request: pytest.FixtureRequest, run: Loop) -> Iterator[Any]:
-    """A store with `tear(shard)`, which leaves a shard as an interrupted commit does."""
+def server(request: pytest.FixtureRequest, run: Loop) -> Iterator[InMemory | OnServer]:
+    """The projection's server."""
     if request.param == "memory":
-        yield MemoryStore()
+        yield InMemory()
         return
-    from sinks.redis_store import RedisStore, connect
 
-    class Torn(RedisStore):
-        def tear(self, shard: int) -> None:
-            run(self._redis.hset(f"h:{{{shard}}}", "torn", "commit"))
+    url = request.getfixturevalue("stack").redis_url
 
-    settings = request.getfixturevalue("stack")
-    made: list[Torn] = []
+    async def make() -> OnServer:
+        return OnServer(run, url)
 
-    async def make() -> None:
-        made.append(Torn(connect(settings.redis_url)))
+    made = run(make())
+    yield made
+    run(made.close())
 
-    run(make())
-    yield made[0]
-    run(made[0].close())
+
+@pytest.fixture
+def store(server: InMemory | OnServer, run: Loop) -> Any:
+    """The store of a worker."""
+
+    async def make() -> Any:
+        return server.worker()
+
+    return run(make())
 
 
 @pytest.fixture(params=BOTH)

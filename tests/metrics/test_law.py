@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from schemas.state import Change
 from schemas.topics import COMMANDS
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
@@ -26,7 +27,7 @@ from tests.making import (
     uid,
 )  # fmt: skip
 from tests.metrics.feeding import decide_all, records_by_app, scraped
-from tests.model.driver import Fault, Faulty, World
+from tests.model.driver import Fault, Faulty, World, fold
 
 LAW = next(alert for alert in ALERTS if alert.name == "PointsLawViolated")
 
@@ -167,6 +168,30 @@ def test_recoveries_say_who_did_not_answer() -> None:
     reasons = scraped(metrics).sums("points_recoveries_total", ("reason",))
     assert reasons == {("redis",): 1, ("kafka",): 0, ("overtaken",): 1}
     assert scraped(metrics).sums("points_service_up", ("service",)) == {("redis",): 0}
+
+
+def test_in_a_step_of_many_blocks_the_one_that_was_in_doubt_is_counted_alone() -> None:
+    """It stands in the middle: another worker's blocks came before it and after it."""
+    world = World(workload())
+    asyncio.run(decide_all(world, Faulty(world), check_law))
+    chain = asyncio.run(world.accepted())
+    mine = next(block for _, block in chain[2:] if len(block.meta.sources) > 1)
+    metrics = IntakeMetrics(1)
+    metrics.assigned({0}, None)
+    for topic in world.sources:
+        metrics.delivered(world.fetched(topic, 0, 1_000))
+    before = next(block for _, block in chain if block.hash == mine.prev)
+    metrics.saw_head(0, fold(chain[: before.meta.seq + 1])[0])
+    metrics.appending(mine)
+    blocks = [block.hash for _, block in chain[mine.meta.seq :]]
+    metrics.applied(Change(0, mine.prev, fold(chain)[0], {}, {}, [], blocks))
+    check_law(metrics)
+    rows = sum(source >= 0 for source in mine.rows.column("source").to_pylist())
+    assert sum(counted(metrics).values()) == rows > 0
+    seen = scraped(metrics)
+    assert seen.total("points_blocks_total") == 1
+    assert seen.total("points_folded_blocks_total") == len(blocks) - 1 > 0
+    assert seen.total("points_held_records") == 0
 
 
 def test_a_record_without_a_row_breaks_the_law(monkeypatch) -> None:

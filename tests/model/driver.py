@@ -15,7 +15,7 @@ from schemas.limits import FAIR_ROWS_S
 from schemas.outcome import messages_of
 from schemas.state import ZERO_HASH, Head, Person
 from schemas.topics import COMMANDS
-from sinks.memory import MemoryLedger, MemoryPublisher, MemoryStore, MemoryTopics, turn
+from sinks.memory import MemoryLedger, MemoryPublisher, MemoryRedis, MemoryStore, MemoryTopics, turn
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
 from stream.core.apply import apply
@@ -41,7 +41,8 @@ class World:
         self.sources: dict[str, list[tuple[bytes, int]]] = {topic: [] for topic in SOURCES}
         for topic, value, ms in records:
             self.sources[topic].append((value, ms))
-        self.store, self.ledger, self.publisher = MemoryStore(), MemoryLedger(), MemoryPublisher()
+        self.redis, self.ledger, self.publisher = MemoryRedis(), MemoryLedger(), MemoryPublisher()
+        self.store = MemoryStore(self.redis)  # for whoever looks on
         self.topics = MemoryTopics(dict(TOPIC_IDS))
         self.append(genesis_block("test", 0, GENESIS, NOON_MS - 1_000, BEGINS))
 
@@ -82,7 +83,7 @@ class World:
         head, persons, members = fold(chain)
         assert await self.store.load_head(0) == head
         assert await self.store.persons(0) == persons
-        assert {d: m for d, m in self.store.members(0).items() if m} == members
+        assert {d: m for d, m in self.redis.members(0).items() if m} == members
         wanted = {(topic, m.value) for _, b in chain for topic, ms in messages_of(b).items() for m in ms}
         published = {(topic, message.value) for topic, _, message in self.publisher.published}
         assert published == wanted, (
@@ -112,7 +113,7 @@ class Faulty:
         self.late: list[
             tuple[int, Block]
         ] = []  # appends under way: (call number at which they arrive, block)
-        self.store = _Port(self, world.store)
+        self.store = _Port(self, MemoryStore(world.redis))
         self.ledger = _Port(self, world.ledger)
         self.publisher = _Port(self, world.publisher)
         self.topics = _Port(self, world.topics)

@@ -7,6 +7,8 @@ ledger's fold; every outcome of an accepted block is published, and none of any 
 import asyncio
 import datetime as dt
 import json
+from collections.abc import Callable
+from unittest import mock
 
 import msgspec
 import pytest
@@ -119,7 +121,7 @@ def test_an_append_that_arrives_after_its_time_out_counts_once_or_not_at_all(lat
 def test_redis_emptied_at_any_call_is_made_again() -> None:
     for number in range(CALLS):
         world = World(workload())
-        run({number: Fault(act=lambda world=world: world.store.restore(0, None))}, world)
+        run({number: Fault(act=lambda world=world: world.redis.restore(0, None))}, world)
 
 
 def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
@@ -129,8 +131,8 @@ def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
             copies: list[object] = []
             run(
                 {
-                    copied_at: Fault(act=lambda w=world, c=copies: c.append(w.store.copy_of(0))),
-                    number: Fault(act=lambda w=world, c=copies: w.store.restore(0, c[0])),
+                    copied_at: Fault(act=lambda w=world, c=copies: c.append(w.redis.copy_of(0))),
+                    number: Fault(act=lambda w=world, c=copies: w.redis.restore(0, c[0])),
                 },
                 world,
             )
@@ -139,7 +141,7 @@ def test_redis_gone_back_to_an_earlier_copy_is_brought_forward() -> None:
 def test_a_shard_torn_at_any_call_is_made_again() -> None:
     for number in range(CALLS):
         world = World(workload())
-        run({number: Fault(act=lambda world=world: world.store.tear(0))}, world)
+        run({number: Fault(act=lambda world=world: world.redis.tear(0))}, world)
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,11 +173,52 @@ def test_many_faults_in_one_run(data: st.DataObject) -> None:
         "refused": lambda: Fault(before=Doubt("refused")),
         "lost": lambda: Fault(after=Doubt("lost")),
         "late": lambda: Fault(late_by=data.draw(st.integers(1, 30))),
-        "emptied": lambda: Fault(act=lambda: world.store.restore(0, None)),
-        "torn": lambda: Fault(act=lambda: world.store.tear(0)),
+        "emptied": lambda: Fault(act=lambda: world.redis.restore(0, None)),
+        "torn": lambda: Fault(act=lambda: world.redis.tear(0)),
     }
     plan = data.draw(st.dictionaries(st.integers(0, 2 * CALLS), st.sampled_from(sorted(kinds)), max_size=8))
     run({number: kinds[kind]() for number, kind in plan.items()}, world)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pauses=st.tuples(*[st.dictionaries(st.integers(0, 2 * CALLS), st.integers(1, 60), max_size=12)] * 2),
+    garbage=st.lists(st.integers(0, CALLS), max_size=4),
+    blocks_max=st.integers(1, 12),
+    rows_max=st.sampled_from([1, 8, 10_000]),
+    copied_at=st.integers(0, CALLS),
+)
+def test_many_blocks_in_one_step_of_recovery_leave_what_they_leave_one_by_one(
+    pauses: tuple, garbage: list[int], blocks_max: int, rows_max: int, copied_at: int
+) -> None:
+    """From nothing or from any old copy; over a ledger with two workers' rivalry and garbage between."""
+    world, copies = World(workload()), [None]
+
+    def disturb(which: int) -> Callable[[int], Fault | None]:
+        def fault(number: int) -> Fault | None:
+            if which == 0 and number == copied_at:
+                copies.append(world.redis.copy_of(0))
+            if number in garbage:
+                world.ledger.put(0, b"garbage", [])
+            return Fault(turns=pauses[which].get(number, 0))
+
+        return fault
+
+    async def play() -> None:
+        workers = [Worker(world, Faulty(world, disturb(n)), patience=1 + 2 * n) for n in range(2)]
+        await asyncio.gather(*(worker.run() for worker in workers))
+
+    asyncio.run(play())
+    for copied in copies:
+        found = []
+        for blocks, rows in ((1, 1), (blocks_max, rows_max), (10_000, 10_000)):
+            world.redis.restore(0, copied)
+            ports, bounds = Faulty(world), {"RECOVERY_BLOCKS_MAX": blocks, "RECOVERY_ROWS_MAX": rows}
+            with mock.patch.multiple("stream.core.apply_all", **bounds):
+                asyncio.run(Worker(world, ports).run())
+            asyncio.run(world.check())
+            found.append((asyncio.run(world.store.load_head(0)), asyncio.run(world.store.persons(0))))
+        assert found[0] == found[1] == found[2]
 
 
 def recovered(world: World) -> None:

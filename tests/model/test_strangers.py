@@ -20,7 +20,7 @@ from tests.model.test_recovery import CALLS, faultless, recovered, workload
 
 def ignored_by_recovery(world: World) -> int:
     """How many records a recovery of everything passes over."""
-    world.store.restore(0, None)
+    world.redis.restore(0, None)
 
     async def go() -> Shard:
         expected = Expected("test", SHARDS, rules())
@@ -87,7 +87,7 @@ def test_a_ledger_shorter_than_redis_remembers_halts() -> None:
 def test_a_head_that_is_not_on_the_chain_halts() -> None:
     world, other = faultless()[0], World(workload()[:1])
     asyncio.run(Worker(other).run())
-    other.store.restore(0, world.store.copy_of(0))
+    other.redis.restore(0, world.redis.copy_of(0))
     for _ in range(len(asyncio.run(world.all_records()))):
         other.append(genesis_block("test", 0, GENESIS, NOON_MS))
     with pytest.raises(OperatorError, match="not on the ledger's chain"):

@@ -1,6 +1,7 @@
 """Commits as a worker makes them, and what a shard holds after them."""
 
 from schemas.state import ZERO_HASH, Change, Head, Person, Source
+from sinks.ports import Store
 from sinks.redis_store import RedisStore
 
 UIDS = [f"{number:032x}" for number in range(200)]
@@ -16,6 +17,13 @@ def change(shard: int, seq: int) -> Change:
     persons = {uid: Person({DAY + 90: seq}, {DAY: seq}) for uid in UIDS}
     members = {DAY: [seq * 10_000 + member for member in MEMBERS]}
     return Change(shard, bytes([seq - 1]) * 32 if seq > 1 else ZERO_HASH, head, persons, members, range(0))
+
+
+async def move(store: Store, *changes: Change) -> None:
+    """Commits, each after a read, as a worker does."""
+    for made in changes:
+        await store.read(made.shard, [], {})
+        await store.commit(made)
 
 
 async def state(store: RedisStore, shard: int, seq: int) -> str:

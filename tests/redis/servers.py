@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -70,6 +71,13 @@ class Server:
             self._process.kill()
             self._process.wait(20)
         self.admin.connection_pool.disconnect()
+
+    def freeze(self) -> None:
+        """It lives, and does nothing, until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def restart(self, wait: bool = True, more: str = "") -> None:
         """Killed, and started on what it left, with `more` lines of configuration."""

@@ -4,11 +4,12 @@ import contextlib
 
 import pytest
 
+from sinks.redis_connection import connect
 from sinks.redis_errors import Forbidden
-from sinks.redis_store import RedisStore, connect
+from sinks.redis_store import RedisStore
 from stream.engine.redis_guard import CHECK_S, GuardedStore
 from stream.errors import OperatorError
-from tests.redis.changes import AFTER, change, state
+from tests.redis.changes import AFTER, change, move, state
 from tests.redis.servers import Server
 
 
@@ -52,7 +53,7 @@ def test_a_server_that_begins_to_evict_stops_the_worker_within_a_second(running:
         clock = Clock()
         store = GuardedStore(RedisStore(connect(running.url)), clock)
         await store.load_head(0)
-        await store.commit(change(0, 1))
+        await move(store, change(0, 1))
         evict_something(running)
         clock.now_s = CHECK_S
         with pytest.raises(OperatorError, match="has evicted"):
@@ -67,8 +68,8 @@ def test_the_way_out_of_evictions_gives_an_exact_redis(running: Server, run) -> 
 
     async def commit() -> None:
         store = RedisStore(connect(running.url))
-        await store.commit(change(0, 1))
-        await store.commit(change(0, 2))
+        await move(store, change(0, 1))
+        await move(store, change(0, 2))
         await store.close()
 
     async def recovered() -> str:
@@ -76,7 +77,7 @@ def test_the_way_out_of_evictions_gives_an_exact_redis(running: Server, run) -> 
         guarded = GuardedStore(store)
         assert await guarded.load_head(0) is None, "nothing of what was left is used"
         for seq in (1, 2):
-            await guarded.commit(change(0, seq))
+            await move(guarded, change(0, seq))
         found = await state(store, 0, 2)
         await store.close()
         return found
@@ -119,7 +120,7 @@ def test_a_right_that_is_missing_is_named_and_its_grant_is_the_way_out(
 
         async def recover_and_commit() -> None:
             await store.load_head(0)
-            await store.commit(change(0, 1))
+            await move(store, change(0, 1))
 
         with pytest.raises(OperatorError, match="does not let the worker") as caught:
             await recover_and_commit()
@@ -144,7 +145,7 @@ def test_without_the_right_to_rewrite_there_are_two_ways(running: Server, run, w
 
     async def play() -> None:
         store = GuardedStore(RedisStore(connect(running.url)))
-        await store.commit(change(0, 1))
+        await move(store, change(0, 1))
         await store.close()
 
     run(play())

@@ -3,23 +3,26 @@
 import asyncio
 import contextlib
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from sinks.ports import Doubt
-from sinks.redis_store import RedisStore, connect
-from tests.redis.changes import AFTER, BEFORE, change, state
+from sinks.redis_connection import connect
+from sinks.redis_store import RedisStore
+from tests.redis.changes import AFTER, BEFORE, change, move, state
 from tests.redis.servers import Server
 
-CUTS = 50
+CUTS = 30  # beside those that are chosen
+COMMAND = re.compile(rb"\*\d+\r\n\$\d+\r\n([A-Za-z]+)\r\n")
 
 
 async def commit(server: Server, *steps: tuple[int, int]) -> None:
     """Blocks of shards, by a worker that just started."""
     store = RedisStore(connect(server.url))
     for shard, seq in steps:
-        await store.commit(change(shard, seq))
+        await move(store, change(shard, seq))
     await store.close()
 
 
@@ -29,6 +32,23 @@ async def states(server: Server) -> tuple[str, str]:
     found = await state(store, 0, 2), await state(store, 1, 1)
     await store.close()
     return found
+
+
+def places(tail: bytes) -> set[int]:
+    """Where a transaction may be cut off: before, inside and behind the first and the last command of each
+    kind; and anywhere."""
+    commands = [(found.start(), found[1].upper().decode()) for found in COMMAND.finditer(tail)]
+    names = [name for _, name in commands]
+    assert names[0] == "MULTI"
+    assert names[-1] == "EXEC"
+    assert {"MSET", "SADD", "HSET"} < set(names)
+    begins = [at for at, _ in commands] + [len(tail)]
+    chosen = {names.index(name) for name in names} | {
+        len(names) - 1 - names[::-1].index(name) for name in names
+    }
+    cuts = {at for n in chosen for at in (begins[n], begins[n] + 1, (begins[n] + begins[n + 1]) // 2)}
+    some = random.Random(1)
+    return cuts | {len(tail) - 1, len(tail)} | {some.randrange(len(tail)) for _ in range(CUTS)}
 
 
 def cut(server: Server, kept: bytes, path: Path, size: int) -> None:
@@ -44,12 +64,8 @@ def test_a_tail_cut_off_anywhere_leaves_no_shard_torn_whoever_commits_next(runni
     run(commit(running, (0, 2)))
     whole = path.read_bytes()
     folder = {file: file.read_bytes() for file in path.parent.iterdir()}
-    chosen = random.Random(1)
-    sizes = {begin, begin + 1, len(whole) - 1, len(whole)}
-    sizes |= {chosen.randrange(begin, len(whole)) for _ in range(CUTS)}
-
     seen = set()
-    for size in sorted(sizes):
+    for size in sorted(begin + place for place in places(whole[begin:])):
         running.kill()
         for file in path.parent.iterdir():
             file.unlink()
@@ -78,7 +94,7 @@ def test_workers_that_meet_a_server_at_once_write_after_a_rewrite(running: Serve
         order: list[str] = []
 
         async def first_commit(store: RedisStore, shard: int) -> None:
-            await store.commit(change(shard, 1))
+            await move(store, change(shard, 1))
             info = await store.info()
             order.append(info["aof_last_rewrite_time_sec"])
 
@@ -86,9 +102,9 @@ def test_workers_that_meet_a_server_at_once_write_after_a_rewrite(running: Serve
         assert "-1" not in order, "somebody wrote before the first rewrite had ended"
         asked = rewrites(running)
         assert 1 <= asked <= 16
-        await asyncio.gather(*(stores[shard % 4].commit(change(shard, 2)) for shard in range(16)))
+        await asyncio.gather(*(move(stores[shard % 4], change(shard, 2)) for shard in range(16)))
         late = RedisStore(connect(running.url))
-        await late.commit(change(16, 1))
+        await move(late, change(16, 1))
         assert rewrites(running) == asked, "a server that has rewritten its file is not asked again"
         for store in (*stores, late):
             await store.close()
@@ -99,11 +115,11 @@ def test_workers_that_meet_a_server_at_once_write_after_a_rewrite(running: Serve
 def test_a_worker_that_meets_another_process_on_the_way_waits_for_its_rewrite(running: Server, run) -> None:
     async def play() -> None:
         store = RedisStore(connect(running.url))
-        await store.commit(change(0, 1))
+        await move(store, change(0, 1))
         running.restart()
         for _ in range(2):  # the connection that broke is a doubt
             with contextlib.suppress(Doubt):
-                await store.commit(change(0, 2))
+                await move(store, change(0, 2))
         assert await state(store, 0, 2) == AFTER
         assert running.admin.info("persistence")["aof_last_rewrite_time_sec"] >= 0
         await store.close()
@@ -119,11 +135,11 @@ def test_a_rewrite_that_fails_is_a_doubt_and_nothing_is_written(running: Server,
         folder.touch()
         for _ in range(2):
             with pytest.raises(Doubt, match="could not rewrite"):
-                await store.commit(change(0, 1))
+                await move(store, change(0, 1))
         assert await store.load_head(0) is None
         folder.unlink()
         (running.folder / "gone").rename(folder)
-        await store.commit(change(0, 1))
+        await move(store, change(0, 1))
         assert await state(store, 0, 1) == AFTER
         await store.close()
 

@@ -2,6 +2,7 @@
 others."""
 
 from collections import Counter
+from typing import Any
 from zlib import crc32
 
 
@@ -22,6 +23,10 @@ class Chance:
     def below(self, name: str, bound: int) -> int:
         """An integer in [0, bound)."""
         return int(self.uniform(name) * bound)
+
+    def choose(self, name: str, among: list) -> Any:
+        """One of them."""
+        return among[self.below(name, len(among))]
 
     def fault(self, name: str, probability: float) -> bool:
         """Whether this fault happens now; none does once the run heals."""

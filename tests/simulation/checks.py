@@ -131,9 +131,9 @@ def _answer(verdict: int, uid: str, reduction: int, points: int, day: int, balan
 
 def _compare_store(world: World, shard: int, model: ShardModel) -> None:
     """Redis holds what the model holds, and the ledger's head."""
-    if world.store.head_hash(shard) != world.heads[shard]:
+    if world.redis.head_hash(shard) != world.heads[shard]:
         raise Violation(f"shard {shard}: Redis is not at the ledger's head")
-    found = {uid: p.lots for uid, p in world.store.all_persons(shard).items() if p.lots}
+    found = {uid: p.lots for uid, p in world.redis.all_persons(shard).items() if p.lots}
     wanted = {uid: {day_of_date(d): p for d, p in lots.items()} for uid, lots in model.lots.items() if lots}
     if found != wanted:
         differ = next(uid for uid in found.keys() | wanted.keys() if found.get(uid) != wanted.get(uid))
@@ -186,7 +186,7 @@ def _replay(world: World, shard: int) -> None:
         for day, new in change.members.items():
             members.setdefault(day, set()).update(new)
     if {u: p for u, p in persons.items() if p != Person()} != {
-        u: p for u, p in world.store.all_persons(shard).items() if p != Person()
+        u: p for u, p in world.redis.all_persons(shard).items() if p != Person()
     }:
         raise Violation(f"shard {shard}: Redis is not the fold of the ledger")
 

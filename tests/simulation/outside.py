@@ -15,6 +15,7 @@ from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Mark, Run
+from sinks.memory import MemoryStore
 from sinks.ports import Doubt, Snapshot
 from tests.simulation.loop import process as current
 
@@ -121,18 +122,24 @@ class StorePort:
 
     def __init__(self, process: Process) -> None:
         self._process, self._world = process, process.world
+        self._store = MemoryStore(process.world.redis)
 
     async def load_head(self, shard: int) -> Head | None:
-        return await self._process.io("load head", lambda: self._world.store.load_head(shard))
+        return await self._process.io("load head", lambda: self._store.load_head(shard))
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
-        return await self._process.io("read state", lambda: self._world.store.read(shard, uids, lookups))
+        return await self._process.io("read state", lambda: self._store.read(shard, uids, lookups))
 
     async def commit(self, change: Change) -> None:
-        await self._process.io("commit", lambda: self._world.commit(change))
+        await self._process.io("commit", lambda: self._world.commit(change, self._store))
 
     async def reset(self, shard: int) -> None:
-        await self._process.io("reset", lambda: self._world.store.reset(shard))
+        if self._world.chance.fault("reset cut off", 0.02):
+            self._world.redis.tear(shard)
+            self._world.count("redis: a reset cut off")
+            self._world.story(f"shard {shard}: a reset is cut off")
+            raise Doubt("reset: the connection was lost")
+        await self._process.io("reset", lambda: self._store.reset(shard))
 
     async def close(self) -> None:
         """Nothing to end."""
@@ -148,6 +155,8 @@ class PublisherPort:
         """Nothing to begin."""
 
     async def publish(self, shard: int, messages: dict[str, list[Message]]) -> set[str]:
+        if self._world.chance.fault("a publication takes long", 0.05):
+            await asyncio.sleep(self._world.chance.uniform("long publication"))
         return await self._process.io("publish", lambda: self._world.publish(shard, messages))
 
     async def close(self) -> None:

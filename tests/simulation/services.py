@@ -10,7 +10,7 @@ from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
-from sinks.memory import MemoryLedger, MemoryStore
+from sinks.memory import MemoryLedger, MemoryRedis
 
 
 class Violation(AssertionError):
@@ -24,18 +24,22 @@ class Ledger(MemoryLedger):
         return self._records[shard]
 
 
-class Store(MemoryStore):
+class Redis(MemoryRedis):
     """Redis, and a look at its heads."""
 
     def all_persons(self, shard: int) -> dict[str, Person]:
-        return {uid: decode_person(value) for uid, value in self._shards[shard].persons.items()}
+        return {uid: decode_person(value) for uid, value in self.shards[shard].persons.items()}
 
     def overwrite(self, shard: int, uid: str, person: Person) -> None:
         """What no worker would do."""
-        self._shards[shard].persons[uid] = encode_person(person)
+        self.shards[shard].persons[uid] = encode_person(person)
+
+    def heal(self, shard: int) -> None:
+        """What made a command fail is gone, as a right that is given back: no read finds it any more."""
+        self.shards[shard].spoilt_days.clear()
 
     def head_hash(self, shard: int) -> bytes:
-        state = self._shards[shard]
+        state = self.shards[shard]
         return state.head.hash if state.head and not state.torn else ZERO_HASH
 
 
@@ -105,6 +109,6 @@ def unsettled(world: Any) -> str:
                 return f"{topic} is not adopted in shard {shard}"
         if world.archive.last(shard) != chain[-1].meta.seq:
             return f"shard {shard} is not archived"
-        if world.store.head_hash(shard) != world.heads[shard]:
+        if world.redis.head_hash(shard) != world.heads[shard]:
             return f"Redis of shard {shard} is not at the ledger's head"
     return "" if world.published == set().union(*world.wanted.values()) else "outcomes are missing"

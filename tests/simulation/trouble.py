@@ -5,7 +5,9 @@ from typing import Any
 
 from faust.types.tuples import TP
 
+from schemas.state import Change
 from schemas.topics import COMMANDS, outcomes_topic
+from sinks.memory import MemoryStore
 from tests.simulation import traffic
 
 
@@ -13,7 +15,7 @@ async def trouble(world: Any) -> None:
     """What happens to the services by itworld."""
     while True:
         await asyncio.sleep(0.5)
-        world.copies = [*world.copies[-5:], {s: world.store.copy_of(s) for s in range(world.shards)}]
+        world.copies = [*world.copies[-5:], {s: world.redis.copy_of(s) for s in range(world.shards)}]
         if world.chance.fault("Redis goes back", 0.03):
             _redis_goes_back(world)
         _source_trouble(world)
@@ -56,8 +58,25 @@ def _redis_goes_back(world: Any) -> None:
     which = world.chance.below("which copy", len(world.copies) + 1)
     copied = world.copies[which] if which < len(world.copies) else None
     for shard in range(world.shards):
-        world.store.restore(shard, copied and copied[shard])
+        world.redis.restore(shard, copied and copied[shard])
     world.count("redis: rolled back" if copied else "redis: emptied")
     if world.appends_under_way:
         world.count("redis: rolled back while an append was under way")
     world.story("Redis goes back to an old copy" if copied else "Redis loses everything")
+
+
+def before_commit(world: Any, change: Change, store: MemoryStore) -> None:
+    """What may happen to a shard between one worker's read and its commit, or inside of that."""
+    chance, shard = world.chance, change.shard
+    if chance.fault("connection lost before a commit", 0.006):
+        store.lose_connection(shard)
+        world.count("redis: a connection lost between read and commit")
+        world.story(f"shard {shard}: a connection is lost between read and commit")
+    if chance.fault("emptied before a commit", 0.004):
+        world.redis.restore(shard, None)
+        world.count("redis: emptied between read and commit")
+        world.story(f"shard {shard}: Redis is emptied between read and commit")
+    if change.members and chance.fault("error inside EXEC", 0.006):
+        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)))
+        world.count("redis: an error inside EXEC")
+        world.story(f"shard {shard}: a command fails inside EXEC")

@@ -20,6 +20,7 @@ from schemas.report import to_ms
 from schemas.state import ZERO_HASH, Change
 from schemas.topics import COMMANDS, LEDGER
 from sinks.clickhouse.run import Mark, Run
+from sinks.memory import MemoryStore
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
 from stream.core.cycle_input import Cycle
@@ -45,8 +46,8 @@ from tests.simulation.outside import (
     ledger_record,
 )
 from tests.simulation.positions import move
-from tests.simulation.services import CountingArchive, Ledger, Store, Violation, month, opened_next, unsettled
-from tests.simulation.trouble import trouble
+from tests.simulation.services import CountingArchive, Ledger, Redis, Violation, month, opened_next, unsettled
+from tests.simulation.trouble import before_commit, trouble
 
 
 class World:
@@ -57,7 +58,7 @@ class World:
         self.loop.executor = partial(in_thread, self)
         self.shards = traffic.SHARDS
         self.start_ms = to_ms(traffic.START)
-        self.store, self.ledger, self.archive = Store(), Ledger(), CountingArchive()
+        self.redis, self.ledger, self.archive = Redis(), Ledger(), CountingArchive()
         self.broker = Broker(self)
         # Where each shard's sources stand, (id, next) by topic: folded here from the ledger alone.
         self.positions: dict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
@@ -184,14 +185,16 @@ class World:
 
     # --- Redis ---------------------------------------------------------------------------------------------
 
-    async def commit(self, change: Change) -> None:
-        """The script runs, or is cut off in its middle."""
-        if self.chance.fault("script torn", 0.006):
-            self.store.tear(change.shard)
-            self.count("redis: script torn")
-            self.story(f"shard {change.shard}: the script is cut off in its middle")
-            raise Doubt("the script's answer never came")
-        await self.store.commit(change)
+    async def commit(self, change: Change, store: MemoryStore) -> None:
+        """One worker's transaction runs, or what it stands on was moved since its read."""
+        before_commit(self, change, store)
+        try:
+            await store.commit(change)
+        except Doubt as doubt:
+            self.count(f"redis: commit refused: {doubt}")
+            raise
+        finally:
+            self.redis.heal(change.shard)
         hashes = [block.hash for block in self.accepted[change.shard]]
         if change.head.hash not in hashes:
             raise self.violation(

@@ -41,7 +41,12 @@ class Platform:
     def apply_first(self, shard: int) -> None:
         """What an intake worker's recovery does."""
         change = apply(self.first_blocks()[shard], Head(), {}, 0)
-        asyncio.run(self.store.commit(change))
+
+        async def recover() -> None:
+            await self.store.read(shard, [], {})
+            await self.store.commit(change)
+
+        asyncio.run(recover())
 
 
 def refused(platform: Platform, begun: bool = False) -> str:

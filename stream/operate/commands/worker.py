@@ -27,7 +27,8 @@ def intake() -> None:
     from schemas.topics import app_of
     from sinks.kafka_ledger import KafkaLedger, KafkaPublisher
     from sinks.kafka_topics import KafkaTopics
-    from sinks.redis_store import RedisStore, connect
+    from sinks.redis_connection import connect
+    from sinks.redis_store import RedisStore
     from stream.engine.faust_app import batch_app
     from stream.engine.intake import Intake
     from stream.engine.recovery import Expected

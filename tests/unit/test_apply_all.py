@@ -1,0 +1,88 @@
+"""Blocks in one step change what they change one by one; a step is bounded as a cycle is."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.state import ZERO_HASH, Change, Head, Person
+from stream.core import apply_all as module
+from stream.core.apply import apply
+from stream.core.apply_all import Step, apply_all
+from tests.making import METRO, NOON, TODAY, head, record
+from tests.unit.test_apply import DAY, chain_of, chains
+
+
+class Stored:
+    """What a shard's Redis holds."""
+
+    def __init__(self) -> None:
+        self.head = head(seq=-1, hash=ZERO_HASH)
+        self.persons: dict[str, Person] = {}
+        self.members: dict[int, set[int]] = {}
+
+    def take(self, change: Change) -> None:
+        assert change.prev == self.head.hash
+        self.head = change.head
+        self.persons |= change.persons
+        for day in change.retired_days:
+            self.members.pop(day, None)
+        for day, new in change.members.items():
+            self.members.setdefault(day, set()).update(new)
+
+
+@settings(max_examples=100)
+@given(chains(), st.data())
+def test_however_a_history_is_cut_into_steps_the_state_is_the_same(chain: list, data: st.DataObject) -> None:
+    """Over years, with expiries and generations that begin and end within one step."""
+    single, steps = Stored(), Stored()
+    for offset, block in chain:
+        single.take(apply(block, single.head, single.persons, offset))
+    begin = 0
+    while begin < len(chain):
+        end = data.draw(st.integers(begin + 1, len(chain)))
+        step = Step(steps.head)
+        for offset, block in chain[begin:end]:
+            step.add(offset, block)
+        needed = {uid: steps.persons[uid] for uid in step.touched() if uid in steps.persons}
+        copied = msgspec.msgpack.encode(needed)
+        change = apply_all(step.found, steps.head, needed)
+        assert msgspec.msgpack.encode(needed) == copied, "apply_all changed its input"
+        assert change.blocks == [block.hash for _, block in chain[begin:end]]
+        steps.take(change)
+        begin = end
+    assert vars(steps) == vars(single)
+
+
+def test_generations_that_begin_and_end_within_a_step_are_not_dropped_from_redis() -> None:
+    """Or a rebuild over years, in a step or two, would name each of their days 256 times."""
+    chain = chain_of([[(days, METRO, record("n", NOON + days * DAY))] for days in range(0, 900, 12)])
+    offset, block = chain[0]
+    first = apply(block, head(seq=-1, hash=ZERO_HASH), {}, offset)
+    change = apply_all(chain[1:], first.head, first.persons)
+    assert sum(map(len, change.members.values())) == 2, "those of the last day"
+    assert TODAY in change.retired_days
+    assert max(change.retired_days) <= TODAY + 1
+
+
+def test_one_block_is_the_same_step_as_its_own_change() -> None:
+    [(offset, block)], start = chain_of([[(0, METRO, record())]]), head(seq=-1, hash=ZERO_HASH)
+    one, many = apply(block, start, {}, offset), apply_all([(offset, block)], start, {})
+    one.retired_days = list(one.retired_days)
+    assert many == one
+
+
+@pytest.mark.parametrize("limit", ["RECOVERY_BLOCKS_MAX", "RECOVERY_ROWS_MAX", "RECOVERY_BYTES_MAX"])
+def test_a_step_ends_at_each_limit_and_takes_a_block_that_is_larger(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    [(_, block)] = chain_of([[(0, METRO, record())]])
+    size = {"RECOVERY_BYTES_MAX": block.rows.get_total_buffer_size()}.get(limit, 1)
+    step = Step(Head())
+    monkeypatch.setattr(module, limit, size - 1)
+    assert step.has_room(block), "or a recovery would never go on"
+    monkeypatch.setattr(module, limit, 2 * size)
+    for offset in range(2):
+        assert step.has_room(block)
+        step.add(offset, block)
+    assert not step.has_room(block)
