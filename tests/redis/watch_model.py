@@ -2,8 +2,8 @@
 
 Each letter of `ids` is a record with that id, of a person of that name; one that comes again must become a
 duplicate. A block decides one record. Both workers believe that the shard is theirs; each recovers, decides,
-appends and commits as stream/engine/recovery.py and cycle.py do, and its appends may arrive late. Redis may be
-emptied, a connection lost, a worker started again, each as often as the bounds say.
+appends and commits as stream/engine's recovery.py and cycle.py do, and its appends may arrive late. Redis may
+be emptied, a connection lost, a worker started again, each as often as the bounds say.
 
 What a worker sends is a row of groups: one group is run by Redis at once, between two of them the other
 worker may act. A single command is a group, and so is MULTI ... EXEC.
