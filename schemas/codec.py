@@ -5,49 +5,41 @@ schemas/reports.py reads many at a time, and comes here with whatever looks unus
 
 import datetime as dt
 import re
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
+from schemas.fields import types_in
 from schemas.limits import BEHAVIOUR_MS_MAX, EVIDENCE_BYTES_MAX, RECORD_BYTES_MAX
 from schemas.personal_data import holds_personal_data, json_holds_personal_data
-from schemas.refusal import RULES, Refusal, duplicate_name, malformed, refusal_of, too_nested
-from schemas.report import PATTERNS, Instant, Report, date_of_day, shanghai_day, to_ms
+from schemas.refusal import Refusal, duplicate_name, malformed, refusal_of, too_nested
+from schemas.report import FIELDS, PATTERNS, REQUIRED, Instant, Report, date_of_day, shanghai_day, to_ms
 from schemas.verdicts import Verdict
 
 _decoder = msgspec.json.Decoder(Report)
 _whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
-_TEXTS = (
-    "{uid} {report_id} {methodology} (?:{source_txn})? (?:{region})? (?:{scene_id})? (?:{evidence_tier})? "
+_texts = re.compile(
+    " ".join([pattern if name in REQUIRED else f"(?:{pattern})?" for name, pattern in PATTERNS.items()])
 )
-_texts = re.compile((_TEXTS + "(?:{subject_type})?").format(**PATTERNS))
-# Quotes in a record of nothing but the required fields: 8 names and 5 texts.
-QUOTES, QUOTES_OF_TEXT, QUOTES_OF_NAME = 26, 4, 2
+QUOTES = sum(FIELDS[name].quotes for name in REQUIRED)  # of a record with nothing but the required fields
+_SEARCHED = [name for name, field in FIELDS.items() if field.searched]
+_INSTANTS = [field.name for field in msgspec.structs.fields(Report) if dt.datetime in types_in(field.type)]
 # msgspec rounds a time to microseconds; this is what can so come to the next millisecond, even day.
 ROUNDED_UP = re.compile(rb"\.[0-9]{3}999[0-9]")
 _beyond_microseconds = re.compile(r"(\.[0-9]{6})[0-9]+")
-_SEARCHED = ("report_id", "methodology", "source_txn", "scene_id", "evidence_tier")
-
-
-class _Times(Struct):
-    """The times of a report as they were written."""
-
-    occurred_at: str
-    ended_at: str | UnsetType = UNSET
-
-
-_times = msgspec.json.Decoder(_Times)
+# The times of a report as they were written.
+_times: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+    msgspec.defstruct("_Times", [(name, str | UnsetType, UNSET) for name in _INSTANTS])
+)
 
 
 def _has_name_twice(r: Report, value: bytes) -> bool:
     """Whether the JSON that a report was read from has more quotes than its names and texts, two each: the
     texts have none in them, as their patterns say, so some name stands there twice."""
-    texts = (r.ended_at is not UNSET) + (r.source_txn is not UNSET) + (r.region is not UNSET)
-    texts += (r.scene_id is not UNSET) + (r.evidence_tier is not UNSET) + (r.subject_type is not UNSET)
-    names = (r.other_mechanism is not UNSET) + (r.claimed_reduction_g is not UNSET)
-    quotes = QUOTES + QUOTES_OF_TEXT * texts + QUOTES_OF_NAME * names
+    quotes = sum(field.quotes for name, field in FIELDS.items() if getattr(r, name) is not UNSET)
     if r.evidence is not UNSET:
-        quotes += QUOTES_OF_NAME + bytes(r.evidence).count(b'"')
+        quotes += bytes(r.evidence).count(b'"')
     return value.count(b'"') != quotes
 
 
@@ -81,8 +73,9 @@ def _closer(report: Report, value: bytes) -> Report | Refusal:
         return nested
     if b"\\" in value or (b"." in value and ROUNDED_UP.search(value)):
         times = _times.decode(value)
-        report.occurred_at = _cut(times.occurred_at)
-        report.ended_at = UNSET if times.ended_at is UNSET else _cut(times.ended_at)
+        for name in _INSTANTS:
+            if (written := getattr(times, name)) is not UNSET:
+                setattr(report, name, _cut(written))
     fault = _fault(report, value)
     if fault and fault.verdict is Verdict.MALFORMED:
         return duplicate_name(value) or fault
@@ -95,9 +88,8 @@ def _cut(instant: str) -> dt.datetime:
 
 
 def _fault(r: Report, value: bytes) -> Refusal | None:
-    texts = (r.uid, r.report_id, r.methodology, r.source_txn, r.region, r.scene_id, r.evidence_tier)
-    line = " ".join(["" if text is UNSET else text for text in (*texts, r.subject_type)])
-    if _texts.fullmatch(line) is None:
+    texts = [getattr(r, name) for name in PATTERNS]
+    if _texts.fullmatch(" ".join(["" if text is UNSET else text for text in texts])) is None:
         return _pattern_fault(r)
     occurred_ms = to_ms(r.occurred_at)
     if r.report_id[:8] != compact_day(shanghai_day(occurred_ms)):
@@ -109,12 +101,11 @@ def _fault(r: Report, value: bytes) -> Refusal | None:
         return malformed("ended_at: must be from occurred_at to 24 hours after it")
     evidence = b"" if r.evidence is UNSET else bytes(r.evidence)
     if len(evidence) > EVIDENCE_BYTES_MAX:
-        return malformed(f"evidence: {RULES['evidence']}")
+        return malformed(f"evidence: {FIELDS['evidence'].rule}")
     if not _is_utf8(evidence):  # msgspec passes over an opaque value without looking into its strings
         return malformed("evidence: not UTF-8")
     if _has_name_twice(r, value):
         return malformed("record: a name stands twice")
-    # The uid is a pseudonym of hexadecimal digits, the region a division code: neither can be looked into.
     names = {name: text for name in _SEARCHED if (text := getattr(r, name)) is not UNSET}
     if holds_personal_data(names.values()):
         name = next(name for name, text in names.items() if holds_personal_data([text]))
@@ -127,7 +118,7 @@ def _fault(r: Report, value: bytes) -> Refusal | None:
 def _pattern_fault(r: Report) -> Refusal:
     texts = {name: getattr(r, name) for name in PATTERNS}
     wrong = next(n for n, text in texts.items() if text is not UNSET and not _whole[n].fullmatch(text))
-    return malformed(f"{wrong}: {RULES[wrong]}")
+    return malformed(f"{wrong}: {FIELDS[wrong].rule}")
 
 
 def _is_utf8(text: bytes) -> bool:

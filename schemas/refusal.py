@@ -8,10 +8,9 @@ from typing import NamedTuple, final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from schemas.limits import EVIDENCE_BYTES_MAX
 from schemas.members import Member, members_of, twice_named
 from schemas.personal_data import json_holds_personal_data
-from schemas.report import AMOUNT_MAX, PATTERNS, UNITS, VERSION, Report
+from schemas.report import AMOUNT_MAX, FIELDS, UNITS, VERSION
 from schemas.verdicts import Verdict
 
 # Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
@@ -19,25 +18,10 @@ FORBIDDEN_KINDS = frozenset(
     {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "tick"}
     | {"clock", "app", "adopt", "replay", "dismiss"}
 )
-FIELDS = Report.__struct_fields__
 # Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same
 # bytes must get the same verdict in every run.
 NESTED_MAX = 256
-_INSTANT = "must be RFC 3339 with seconds and offset, such as 2024-10-01T08:30:00+08:00"
 _AMOUNT = f"must be a whole number from 0 to {AMOUNT_MAX}"
-# What each field must be, in one sentence: it is told whichever way the field fails.
-RULES: dict[str, str] = {
-    "version": f"must be {VERSION}",
-    "kind": "must be report",
-    **{name: f"must match {pattern}" for name, pattern in PATTERNS.items()},
-    "report_id": f"must match {PATTERNS['report_id']}; a repaired record needs another id",
-    "occurred_at": _INSTANT,
-    "ended_at": _INSTANT,
-    "activity": f"must have exactly one of {', '.join(UNITS)}",
-    "other_mechanism": "must be true or false",
-    "claimed_reduction_g": _AMOUNT,
-    "evidence": f"at most {EVIDENCE_BYTES_MAX} bytes",
-}
 _KINDS_OF_VALUE = {
     "int": "a whole number",
     "float": "a number with fraction or exponent",
@@ -128,7 +112,7 @@ def _other_kind(value: bytes, envelope: _Envelope) -> Refusal | None:
     """The refusal of what is not meant to be a report of this version."""
     version = b"" if envelope.version is UNSET else bytes(envelope.version)
     if _WHOLE_NUMBER.fullmatch(version) and version != b"%d" % VERSION:
-        return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: {RULES['version']}")
+        return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: {FIELDS['version'].rule}")
     sent = b"" if envelope.kind is UNSET else bytes(envelope.kind)
     kind = msgspec.json.decode(sent, type=str) if sent.startswith(b'"') else ""
     if kind in FORBIDDEN_KINDS:
@@ -164,9 +148,9 @@ def _rule(message: str, value: bytes) -> str:
         return _unknown_field(value)
     if fault.startswith("Object missing required field"):
         name = next((name for name in FIELDS if f"`{name}`" in fault), "record")
-        return f"{name}: is missing; {RULES[name]}"
+        return f"{name}: is missing; {FIELDS[name].rule}"
     if message.endswith(" in `$.activity`"):
-        return f"activity: unknown unit; {RULES['activity']}"
+        return f"activity: unknown unit; {FIELDS['activity'].rule}"
     _, _, got = fault.partition(", got ")
     told = f", not {_KINDS_OF_VALUE[got.strip('`')]}" if got.strip("`") in _KINDS_OF_VALUE else ""
     field = path.removeprefix(".").partition("[")[0].rstrip("`")
@@ -177,7 +161,7 @@ def _rule(message: str, value: bytes) -> str:
         units = [m.name for m in _first_members(value) if m.field == "activity" and m.depth == 2]
         unit = f".{units[0]}" if len(units) == 1 and units[0] in UNITS else ""
         return f"activity{unit}: {_AMOUNT}{told}"
-    return f"{field}: {RULES[field]}{told}"
+    return f"{field}: {FIELDS[field].rule}{told}"
 
 
 def _unknown_field(value: bytes) -> str:

@@ -14,11 +14,21 @@ import numpy as np
 import pyarrow as pa
 from msgspec import UNSET
 
-from schemas.codec import QUOTES, QUOTES_OF_NAME, QUOTES_OF_TEXT, ROUNDED_UP, compact_day, read_report
+from schemas.codec import QUOTES, ROUNDED_UP, compact_day, read_report
+from schemas.fields import Keep
 from schemas.limits import BEHAVIOUR_MS_MAX, RECORD_BYTES_MAX
 from schemas.personal_data import may_hold_personal_data
 from schemas.refusal import Refusal
-from schemas.report import DAY_MS, MILLISECOND, PATTERNS, SHANGHAI_OFFSET_MS, Report, to_ms
+from schemas.report import (
+    DAY_MS,
+    FIELDS,
+    MILLISECOND,
+    PATTERNS,
+    REQUIRED,
+    SHANGHAI_OFFSET_MS,
+    Report,
+    to_ms,
+)
 
 # Values that are looked at in one go; where one is unusual they are looked at again, by halves. With one in a
 # hundred, 64 take a quarter longer; fewer than 16 gain nothing.
@@ -37,13 +47,12 @@ _texts = re.compile(
         **PATTERNS, instant=_INSTANT
     )
 )
-_REQUIRED = tuple(f.name for f in msgspec.structs.fields(Report) if f.required)
 _OFTEN = ("source_txn", "region")
 _HINTS = get_type_hints(Report, include_extras=True)
 _usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
     msgspec.defstruct(
         "_Usual",
-        [(name, str if name == "occurred_at" else _HINTS[name]) for name in _REQUIRED]
+        [(name, str if name == "occurred_at" else _HINTS[name]) for name in REQUIRED]
         + [(name, _HINTS[name], "") for name in _OFTEN],
         forbid_unknown_fields=True,
         gc=False,
@@ -52,8 +61,9 @@ _usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
 _whole = msgspec.json.Decoder(Report)
 _NO_TIME, _BEHAVIOUR_MAX = dt.timedelta(0), BEHAVIOUR_MS_MAX * MILLISECOND
 _NOT_USUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_RARE = tuple(f.name for f in msgspec.structs.fields(Report) if f.name not in (*_REQUIRED, *_OFTEN))
-_SEARCHED = ("scene_id", "evidence_tier", "subject_type", "evidence")
+RARE = tuple(name for name in FIELDS if name not in (*REQUIRED, *_OFTEN))
+# What may hold anything is looked at by itself.
+_LOOKED_AT = tuple(name for name in RARE if FIELDS[name].pattern or FIELDS[name].keep is Keep.HASH)
 
 
 class Reports(NamedTuple):
@@ -103,7 +113,7 @@ def read_reports(values: list[bytes]) -> Reports:
             refused[place] = item
             continue
         rows[place], times_ms[place] = _row_of(item), to_ms(item.occurred_at)
-        if any(getattr(item, name) is not UNSET for name in _RARE):
+        if any(getattr(item, name) is not UNSET for name in RARE):
             rare[place] = item
     columns: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _BLANK]
     columns[_TIME] = times_ms
@@ -157,7 +167,7 @@ def _seldom(value: bytes) -> Report | None:
     except _NOT_USUAL:
         return None
     lasted = _NO_TIME if r.ended_at is UNSET else r.ended_at - r.occurred_at
-    if any(getattr(r, name) is not UNSET for name in _SEARCHED) or not _NO_TIME <= lasted <= _BEHAVIOUR_MAX:
+    if any(getattr(r, name) is not UNSET for name in _LOOKED_AT) or not _NO_TIME <= lasted <= _BEHAVIOUR_MAX:
         return None
     return None if b"." in value and ROUNDED_UP.search(value) else r
 
@@ -177,8 +187,9 @@ def _are_plain(values: list[bytes], rows: list[_Row]) -> bool:
     joined = b"\n".join(values)
     uids, ids, methodologies, instants, _, _, txns, regions, quotes_more = zip(*rows, strict=True)
     # The texts have no quote in them, as their patterns say: with more quotes, a name stands there twice.
-    texts = 2 * len(rows) - txns.count("") - regions.count("")
-    quotes = QUOTES * len(rows) + QUOTES_OF_TEXT * texts + sum(quotes_more)
+    quotes = QUOTES * len(rows) + sum(quotes_more)
+    for name, column in zip(_OFTEN, (txns, regions), strict=True):
+        quotes += FIELDS[name].quotes * (len(rows) - column.count(""))
     if joined.count(b'"') != quotes or b"\\" in joined:
         return False
     names = [f"{i}\n{m}\n{t}" for i, m, t in zip(ids, methodologies, txns, strict=True)]
@@ -200,7 +211,6 @@ def _row_of(r: Report) -> _Row:
     ((unit, amount),) = r.activity.items()
     source_txn = "" if r.source_txn is UNSET else r.source_txn
     region = "" if r.region is UNSET else r.region
-    more = QUOTES_OF_TEXT * (r.ended_at is not UNSET)
-    more += QUOTES_OF_NAME * ((r.other_mechanism is not UNSET) + (r.claimed_reduction_g is not UNSET))
+    more = sum(FIELDS[name].quotes for name in RARE if getattr(r, name) is not UNSET)
     instant = r.occurred_at.isoformat(timespec="milliseconds")
     return (r.uid, r.report_id, r.methodology, instant, unit, amount, source_txn, region, more)

@@ -1,15 +1,19 @@
 """The rows of a block that belong to records: what the record said, beside what was decided. Pure."""
 
+import datetime as dt
 import hashlib
 from typing import NamedTuple
 
 import orjson
+import pyarrow as pa
 from msgspec import UNSET
 
-from schemas.block import Columns, Span, empty_columns
+from schemas.block import COLUMNS, Columns, Span, empty_columns
 from schemas.command import Command, command_inputs
+from schemas.fields import Keep
 from schemas.kinds import Kind
-from schemas.report import Report, to_ms
+from schemas.report import FIELDS, Report, to_ms
+from schemas.reports import RARE, Reports
 from schemas.verdicts import (
     DEAD_LETTER,
     KEEPS_ID_ALONE,
@@ -130,19 +134,30 @@ def append_lost(columns: Columns, sources: list[Span], lost: Lost) -> list[Span]
 
 
 _BLANK = {"lots": [], "bytes_size": 0, "bytes_hash": "", "by": "", "approved_by": "", "reason": ""}
+_COPIED = Reports._fields[2:]  # behind what is not a column
+# What is not kept of a record that was refused early.
 _FORGOTTEN = {
-    **dict.fromkeys(("methodology", "unit", "source_txn", "region", "inputs"), ""),
-    **dict.fromkeys(("occurred_ms", "activity", "certifiable"), 0),
+    **{
+        name: "" if COLUMNS[name] == pa.string() else 0
+        for name in _COPIED
+        if name not in ("uid", "report_id")
+    },
+    "inputs": "",
+    "certifiable": 0,
 }
-_COPIED = ("uid", "report_id", "methodology", "occurred_ms", "unit", "activity", "source_txn", "region")
-_RARE = ("scene_id", "subject_type", "evidence_tier", "other_mechanism", "claimed_reduction_g")
 
 
-def _rare_inputs(r: Report) -> str:
-    """The inputs that few reports carry, as JSON; evidence as its hash."""
-    inputs = {name: value for name in _RARE if (value := getattr(r, name)) is not UNSET}
-    if r.ended_at is not UNSET:
-        inputs["ended_ms"] = to_ms(r.ended_at)
-    if r.evidence is not UNSET:
-        inputs["evidence_sha256"] = hashlib.sha256(bytes(r.evidence)).hexdigest()
+def _rare_inputs(report: Report) -> str:
+    """The inputs that few reports carry, as JSON: instants in ms, what is opaque as its hash."""
+    inputs: dict[str, object] = {}
+    for name in RARE:
+        value = getattr(report, name)
+        if value is UNSET:
+            continue
+        if FIELDS[name].keep is Keep.HASH:
+            inputs[f"{name}_sha256"] = hashlib.sha256(bytes(value)).hexdigest()
+        elif isinstance(value, dt.datetime):
+            inputs[f"{name.removesuffix('_at')}_ms"] = to_ms(value)
+        else:
+            inputs[name] = value
     return orjson.dumps(inputs).decode()
