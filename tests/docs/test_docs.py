@@ -17,6 +17,7 @@ from tests.docs.blocks import PAGES, ROOT, Fenced, anchor, fenced_blocks, header
 BLOCKS = [block for page in PAGES for block in fenced_blocks(page)]
 RUN = ("sh", "sql", "python", "json")
 RUN_AS_APPS = ("java", "js", "go")  # by tests/clients
+APPLIED = ("diff",)  # by test_recipes.py
 SHOWN = ("text",)  # output: not run, but a table's columns are compared with those of the block before
 # What a page may say and is not run here: it takes minutes, fetches from outside or changes the shell.
 # `make demo` and `make test` are what .ci/run is for.
@@ -134,7 +135,7 @@ def test_every_block_is_of_a_kind_that_somebody_runs_or_compares() -> None:
     unknown = [
         f"{b.place}: {b.language or 'no language'}"
         for b in BLOCKS
-        if b.language not in RUN + RUN_AS_APPS + SHOWN
+        if b.language not in RUN + RUN_AS_APPS + APPLIED + SHOWN
     ]
     assert not unknown
     assert all(page.read_text().count("```") % 2 == 0 for page in PAGES)
