@@ -17,7 +17,7 @@ from schemas.refusal import Refusal, duplicate_name, malformed, refusal_of, too_
 from schemas.report import FIELDS, PATTERNS, REQUIRED, Instant, Report, date_of_day, shanghai_day, to_ms
 from schemas.verdicts import Verdict
 
-_decoder = msgspec.json.Decoder(Report)
+DECODER = msgspec.json.Decoder(Report)
 _whole = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 _texts = re.compile(
     " ".join([pattern if name in REQUIRED else f"(?:{pattern})?" for name, pattern in PATTERNS.items()])
@@ -61,7 +61,7 @@ def read_report(value: bytes) -> Report | Refusal:
     if len(value) > RECORD_BYTES_MAX:
         return Refusal(Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
-        report = _decoder.decode(value)
+        report = DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return refusal_of(value, error)
     return _closer(report, value)

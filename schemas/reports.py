@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import UNSET
 
-from schemas.codec import QUOTES, ROUNDED_UP, compact_day, read_report
+from schemas.codec import DECODER, QUOTES, ROUNDED_UP, compact_day, read_report
 from schemas.fields import Keep
 from schemas.limits import BEHAVIOUR_MS_MAX, RECORD_BYTES_MAX
 from schemas.personal_data import may_hold_personal_data
@@ -58,7 +58,6 @@ _usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
         gc=False,
     )
 )
-_whole = msgspec.json.Decoder(Report)
 _NO_TIME, _BEHAVIOUR_MAX = dt.timedelta(0), BEHAVIOUR_MS_MAX * MILLISECOND
 _NOT_USUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 RARE = tuple(name for name in FIELDS if name not in (*REQUIRED, *_OFTEN))
@@ -163,7 +162,7 @@ def _usual_rows(values: list[bytes], rare: dict[int, Report]) -> tuple[list[int]
 def _seldom(value: bytes) -> Report | None:
     """A report with rarer fields, of which none has to be searched."""
     try:
-        r = _whole.decode(value)
+        r = DECODER.decode(value)
     except _NOT_USUAL:
         return None
     lasted = _NO_TIME if r.ended_at is UNSET else r.ended_at - r.occurred_at

@@ -63,12 +63,8 @@ class Desk:
         today: int,
     ) -> None:
         self.platform, self.rules = platform, platform.rules
-        self.cycle, self.reading, self.reports, self.members = (
-            cycle,
-            reading,
-            reading.reports,
-            reading.members,
-        )
+        self.cycle, self.reading = cycle, reading
+        self.reports, self.members = reading.reports, reading.members
         self.accounts, self.today = accounts, today
         self.known = seen.copy()
         self.commands = Commands(head, cycle, platform.simulated_clock)
