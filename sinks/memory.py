@@ -60,11 +60,11 @@ class MemoryRedis:
         """A foreign hand makes something of a generation to which no members can be added."""
         self.shards[shard].spoilt_days.add(day)
 
-    def copy_of(self, shard: int) -> object:
+    def copy_of(self, shard: int) -> _ShardState:
         """The shard as it is now, for `restore`."""
         return copy.deepcopy(self.shards[shard])
 
-    def restore(self, shard: int, copied: object | None) -> None:
+    def restore(self, shard: int, copied: _ShardState | None) -> None:
         """Puts an earlier copy in place, or empties the shard: acknowledged writes are lost."""
         self.shards[shard] = copy.deepcopy(copied) if copied else _ShardState()
         self.touched[shard] += 1

@@ -28,7 +28,7 @@ class RedisStore:
     """`Store` over one Redis; safe against other workers that still believe they own the shard."""
 
     def __init__(self, client: aioredis.Redis) -> None:
-        self._redis = client  # for what needs no WATCH
+        self._redis: Any = client  # for what needs no WATCH; its types know not that replies are bytes
         self._own: dict[int, OwnConnection] = {}
         self._in_turn: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._broken: set[int] = set()  # shards that a failed commit may have left half written
