@@ -56,7 +56,7 @@ class Intake:
         self._tasks: dict[int, asyncio.Task] = {}
         self._arrived: dict[int, asyncio.Event] = {}
         self._stopping = False
-        self._consumer: BatchConsumer | None = None
+        self._consumer: BatchConsumer  # from the first assignment on
         self._seek: asyncio.Future | None = None
         self._taking_up: asyncio.Future | None = None
 
@@ -73,7 +73,8 @@ class Intake:
 
     def position(self, tp: TP) -> int | None:
         shard = self._shards.get(tp.partition)
-        return shard and (source := shard.head.sources.get(tp.topic)) and source.next
+        source = shard.head.sources.get(tp.topic) if shard else None
+        return source.next if source else None
 
     def stop_source(self, tp: TP, offset: int, reason: str, what: str) -> None:
         shard = self._shards.get(tp.partition)
