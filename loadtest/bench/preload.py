@@ -59,7 +59,8 @@ def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, in
 
 def _producer(settings: Settings, principal: str, failures: list[KafkaError]) -> Producer:
     def on_delivery(error: KafkaError | None, _: Message) -> None:
-        failures.append(error)
+        if error:
+            failures.append(error)
 
     return Producer(
         {

@@ -30,7 +30,8 @@ from sinks.redis_connection import connect
 from sinks.redis_store import RedisStore
 from stream.core.apply import apply
 from stream.core.cycle_input import Cycle
-from stream.core.decide import Platform, decide
+from stream.core.decide import decide
+from stream.core.platform import Platform
 from stream.core.read import read_records
 from stream.engine.recovery import Expected, recover
 from stream.operate import stack
@@ -59,7 +60,9 @@ class Writer:
         times_ms = [self._time_ms] * n
         cycle = Cycle(self._shard, [span], [0] * n, offsets, offsets, times_ms, times_ms, list(values))
         reading = read_records(cycle, self._platform.rules, self._platform.dedupe_key)
-        seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in self._members.get(day, ())}
+        seen = {
+            m for day, ms in reading.members.lookups.items() for m in ms if m in self._members.get(day, ())
+        }
         published_to = self.head.ledger_next  # all is told: rebuilding is measured, and not publishing
         block = decide(self._platform, self.head, cycle, reading, self._persons, seen, published_to)
         self._take(block)
@@ -106,7 +109,9 @@ async def write(settings: Settings, load: Load, rows_a_block: int) -> dict[int, 
 
 def platform_of(genesis: Block) -> Platform:
     """The platform of a fresh stack."""
-    said, key = genesis.meta.genesis, bytes.fromhex(genesis.meta.genesis["dedupe_key"])
+    said = genesis.meta.genesis
+    assert said, "as a first block has it"
+    key = bytes.fromhex(said["dedupe_key"])
     clock, fair = said["simulated_clock"], said["fair_rows_s"]
     return Platform(genesis.meta.platform, said["shards"], key, clock, fair, load_rules())
 

@@ -140,7 +140,8 @@ def _kafka_version() -> str:
 def _redis_version() -> str:
     asked = [str(redis.executable()), "--version"]
     answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
-    return re.search(r"v=(\S+)", answer.stdout).group(1)
+    found = re.search(r"v=(\S+)", answer.stdout)
+    return found.group(1) if found else ""
 
 
 def _cpu_name() -> str:
