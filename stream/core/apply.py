@@ -91,7 +91,7 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
     names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
     rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
     columns = [column.to_pylist() for column in rows.columns]
-    for uid, verdict, points, expiry_day, occurred_ms in zip(*columns, strict=True):
+    for uid, verdict, points_milli, expiry_day, occurred_ms in zip(*columns, strict=True):
         person = changed.get(uid)
         if person is None:
             old = persons.get(uid) or Person()
@@ -99,12 +99,12 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
             kept = {day: used for day, used in old.used_caps.items() if day >= oldest}
             person = changed[uid] = Person(dict(old.lots), kept)
         if verdict == Verdict.EXPIRED:
-            if person.lots.pop(expiry_day, 0) != -points:
+            if person.lots.pop(expiry_day, 0) != -points_milli:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
         day = shanghai_day(occurred_ms)
-        person.lots[expiry_day] = person.lots.get(expiry_day, 0) + points
-        person.used_caps[day] = person.used_caps.get(day, 0) + points
+        person.lots[expiry_day] = person.lots.get(expiry_day, 0) + points_milli
+        person.used_caps[day] = person.used_caps.get(day, 0) + points_milli
     return changed
 
 
