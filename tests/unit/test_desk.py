@@ -1,4 +1,4 @@
-"""The rows of a cycle: bounds of an activity and of the day's cap from both sides; what a row leaves behind."""
+"""The rows of a cycle: bounds of an activity and of a day's cap from both sides; what a row leaves behind."""
 
 import msgspec
 import pytest
