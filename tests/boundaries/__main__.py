@@ -58,7 +58,11 @@ def deciding() -> Iterable[str]:
 def equivalent() -> set[Named]:
     """The variants that no test can notice, each with a reason."""
     entries = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
-    return {(each["file"], each["function"], each["code"], each["becomes"]) for each in entries}
+    return {
+        (each["file"], each["function"], each["code"], becomes)
+        for each in entries
+        for becomes in each["becomes"]
+    }
 
 
 def named(variant: Variant) -> Named:
