@@ -37,7 +37,7 @@ def main(paths: list[str]) -> int:
     variants = [v for file in files or deciding() for v in variants_of(ROOT, file)]
     explained = equivalent()
     hunt = Hunt([v for v in variants if named(v) not in explained])
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=60"]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     code = pytest.main([*options, *(str(ROOT / each) for each in tests)], [hunt])
     stale = [] if files else explained - {named(v) for v in variants}
     for each in stale:
