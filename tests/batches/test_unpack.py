@@ -168,8 +168,9 @@ def test_a_xerial_stream_is_told_where_it_ends_too_early() -> None:
 
 
 def test_a_second_xerial_header_is_passed_over_if_it_is_whole_and_of_a_version() -> None:
-    for version, expected in ((-1, "damaged"), (0, "damaged"), (1, CONTENT * 2), (2, CONTENT * 2)):
-        second = b"\x82SNAPPY\0" + version.to_bytes(4, "big", signed=True) + bytes(4)
+    versions = {-1: "damaged", 0: "damaged", 1: CONTENT * 2, 2: CONTENT * 2, 1 << 24: CONTENT * 2}
+    for version, expected in versions.items():
+        second = b"\x82SNAPPY\0" + version.to_bytes(4, "big", signed=True) + b"\1\1\1\1"
         assert told(SNAPPY, xerial(CONTENT) + second + xerial(CONTENT)[len(XERIAL) :]) == expected
     other = b"\x82SNA----" + bytes(8)  # Java looks at four bytes, and at the version of the whole mark alone
     assert told(SNAPPY, xerial(CONTENT) + other + xerial(CONTENT)[len(XERIAL) :]) == CONTENT * 2
@@ -197,6 +198,8 @@ def test_an_lz4_frame_is_told_where_it_ends_too_early(
         damaged = end < header_bytes or sum_begins <= end < sum_ends
         assert told(LZ4, frame[:end]) == ("damaged" if damaged else "ends too early"), end
     assert told(LZ4, frame + b"behind") == CONTENT
+    for at in range(4):
+        assert told(LZ4, frame[:at] + b"?" + frame[at + 1 :]) == "damaged", "its mark"
 
 
 @pytest.mark.parametrize(("code", "block_bytes_max"), [(0x40, 1 << 16), (0x50, 1 << 18)])
