@@ -8,15 +8,17 @@ from typing import NamedTuple, final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from schemas.kinds import NAMES, Kind
 from schemas.members import Member, members_of, twice_named
 from schemas.personal_data import json_holds_personal_data
 from schemas.report import AMOUNT_MAX, FIELDS, UNITS, VERSION
 from schemas.verdicts import Verdict
 
 # Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
+# What the platform itself says or does is not an app's to send, either.
 FORBIDDEN_KINDS = frozenset(
-    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "tick"}
-    | {"clock", "app", "adopt", "replay", "dismiss"}
+    {"transfer", "trade", "bonus", "credit", "debit", "write_off", "tick"}
+    | {NAMES[kind] for kind in Kind if kind >= Kind.GENESIS}
 )
 # Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same
 # bytes must get the same verdict in every run.

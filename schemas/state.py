@@ -5,7 +5,7 @@ from collections.abc import Collection
 import msgspec
 from msgspec import Struct
 
-from schemas.command import App
+from schemas.kinds.app import App
 
 ZERO_HASH = bytes(32)
 

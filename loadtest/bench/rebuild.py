@@ -18,7 +18,8 @@ from loadtest.apps import BUS, METRO
 from loadtest.bench.command import SEED
 from loadtest.bench.reports import Load
 from schemas.block import Block, Span, open_block
-from schemas.command import AppCommand, encode_command
+from schemas.command import encode_command
+from schemas.kinds.app import AppCommand
 from schemas.outcome import Message
 from schemas.report import SHANGHAI
 from schemas.rules import load_rules

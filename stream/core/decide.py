@@ -43,7 +43,7 @@ def decide(
     desk = Desk(platform, head, cycle, reading, accounts, seen, today)
     rows = list(desk.rows())
     sources = cycle.sources
-    for lost in desk.commands.lost:
+    for lost in desk.lost:
         sources = append_lost(columns, sources, lost)
     append_records(columns, cycle, reading, rows, platform.dedupe_key)
     meta = Meta(
@@ -51,8 +51,8 @@ def decide(
         cycle.shard,
         head.seq + 1,
         sources,
-        desk.commands.end_ms,
-        desk.commands.clock_offset_ms,
+        desk.clock.time_ms,
+        desk.clock.offset_ms,
         published_to,
         platform.rules.identity,
         lags=lags,

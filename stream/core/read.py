@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.command import Command, ReplayCommand, read_command
+from schemas.command import read_command
+from schemas.kinds import Command
+from schemas.kinds.replay import ReplayCommand
 from schemas.limits import FUTURE_TOLERANCE_MS
 from schemas.refusal import Refusal
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day

@@ -9,7 +9,7 @@ import asyncio
 import time
 
 from schemas.block import Block
-from schemas.command import AdoptCommand
+from schemas.kinds.adopt import AdoptCommand
 from schemas.limits import BROKER_AHEAD_MS_MAX, ROWS_SHARE
 from schemas.outcome import messages_of
 from schemas.report import shanghai_day
@@ -17,8 +17,7 @@ from schemas.state import Head, Lag, Source
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
 from stream.core.apply import apply
-from stream.core.cycle_input import Buffer, Cycle
-from stream.core.obey import continues
+from stream.core.cycle_input import Buffer, Cycle, continues
 from stream.core.platform import Platform
 from stream.core.read import Reading, read_records
 from stream.engine.bisect import decide_each

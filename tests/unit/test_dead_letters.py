@@ -2,7 +2,8 @@
 
 import pytest
 
-from schemas.command import DismissCommand, encode_command, read_command
+from schemas.command import encode_command, read_command
+from schemas.kinds.dismiss import DismissCommand
 from schemas.shards import shards_of
 from schemas.verdicts import Verdict
 from stream.core.read import bytes_hash

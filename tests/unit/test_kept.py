@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
-from schemas.command import ClockCommand, decode_inputs, encode_command
+from schemas.command import decode_inputs, encode_command
 from schemas.kinds import Kind
+from schemas.kinds.clock import ClockCommand
 from schemas.limits import FAIR_ROWS_S
 from schemas.state import Person
 from schemas.topics import COMMANDS

@@ -13,7 +13,9 @@ from typing import Literal, NamedTuple
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.command import DismissCommand, ReplayCommand, read_command
+from schemas.command import read_command
+from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.replay import ReplayCommand
 from schemas.limits import RECORD_BYTES_MAX
 from schemas.report import PATTERNS
 from schemas.shards import shards_of
