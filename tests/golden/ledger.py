@@ -112,7 +112,9 @@ def decided(release: Release, turns: list[Turn], chain: list[Any] | None = None)
     )
     for turn in turns:
         for cycle in _cycles(release, state, turn):
-            reading = release["stream.core.read"].read_records(cycle, platform.rules, platform.dedupe_key)
+            reading = release["stream.core.read"].read_records(
+                cycle, platform.rules, platform.dedupe_key, state.head.format
+            )
             lookups = reading.members.lookups.items()
             seen = {m for day, ms in lookups for m in ms if m in state.members.get(day, ())}
             lags = {topic: release["schemas.state"].Lag(at, ZERO_HASH) for topic, at in turn.waiting.items()}

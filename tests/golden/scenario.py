@@ -9,8 +9,13 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.block import Span
-from schemas.command import AdoptCommand, App, AppCommand, ClockCommand, DismissCommand, ReplayCommand
 from schemas.command import encode_command as encoded
+from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.app import App, AppCommand
+from schemas.kinds.clock import ClockCommand
+from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.format import FormatCommand
+from schemas.kinds.replay import ReplayCommand
 from schemas.limits import RECORD_BYTES_MAX
 from schemas.topics import COMMANDS, app_of, outcomes_topic
 from stream.core.read import bytes_hash
@@ -121,6 +126,7 @@ def story() -> list[Turn]:
     _settle(said)
     said.turn(app(BUS, active=False), (BUS, record("suspended")))
     said.turn((COMMANDS, encoded(ClockCommand(at=NOON - DAY, **LABELS))), (COMMANDS, b"no command"))
+    said.turn((COMMANDS, encoded(FormatCommand(number=1, release="0.2", **LABELS))))
     _lose(said)
     said.turn((COMMANDS, encoded(ClockCommand(at=NOON + 60 * DAY, **LABELS))))
     later = [record(f"later-{n}", NOON + 60 * DAY, uid=uid(0, n)) for n in range(2)]
