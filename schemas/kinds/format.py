@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from schemas.kinds.said import Said
+from schemas.limits import FORMAT_MAX
 
 
 class FormatCommand(Said, tag="format"):
@@ -14,5 +15,5 @@ class FormatCommand(Said, tag="format"):
     There is no way back: what is written so cannot be read by a release from before.
     """
 
-    number: Annotated[int, Meta(ge=1, le=65_535)]
+    number: Annotated[int, Meta(ge=1, le=FORMAT_MAX)]
     release: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.-]{1,32}\Z")]

@@ -47,7 +47,7 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes, in_force: int) -
     replay = said if isinstance(said, ReplayCommand) else None
     if said:
         values[last] = replay.value if replay else b""
-    reports = read_reports(values)
+    reports = read_reports(values, in_force)
     for i, value in enumerate(cycle.value):
         if isinstance(value, Unreadable):
             reports.refused[i] = Refusal(Verdict.UNREADABLE_BATCH, f"batch: {value.codec}: {value.reason}")
