@@ -34,11 +34,10 @@ class Kind(IntEnum):
 Command = AdoptCommand | AppCommand | ClockCommand | DismissCommand | ReplayCommand
 
 NAMES: dict[int, str] = {int(kind): "" if kind is Kind.NONE else kind.name.lower() for kind in Kind}
-COMMANDS: dict[Kind, type[Said]] = {
-    Kind[command.__struct_config__.tag.upper()]: command for command in get_args(Command)
-}
-if {*COMMANDS} != {kind for kind in Kind if kind >= Kind.APP}:
-    raise TypeError("schemas/kinds: a command's kind without a number, or a number without its command")
+_BY_TAG: dict[str, type[Said]] = {str(c.__struct_config__.tag): c for c in get_args(Command)}
+if {*_BY_TAG} != {NAMES[kind] for kind in Kind if kind >= Kind.APP}:
+    raise TypeError("schemas/kinds: a command without a number, or a number without a command")
+COMMANDS: dict[Kind, type[Said]] = {Kind[tag.upper()]: command for tag, command in _BY_TAG.items()}
 
 
 def kind_of(command: Said) -> Kind:

@@ -8,12 +8,12 @@ before it, for every reader; Redis is a projection of it, which any worker can m
 import asyncio
 import time
 
-from schemas.block import Block
+from schemas.block import Block, open_block
 from schemas.kinds.adopt import AdoptCommand
 from schemas.limits import BROKER_AHEAD_MS_MAX, ROWS_SHARE
 from schemas.outcome import messages_of
 from schemas.report import shanghai_day
-from schemas.state import Head, Lag, Source
+from schemas.state import Change, Head, Lag, Person, Source
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
 from stream.core.apply import apply
@@ -27,6 +27,8 @@ NOT_ADOPTED = (
     "topic commands was made again, or lost records unread, and does not begin with its adoption:"
     " run `points topics adopt commands`"
 )
+# How often a live worker reads back what it wrote, for some 2 us a row of that block; tests do it every time.
+READ_BACK_EVERY_BLOCKS = 64
 
 
 class Shard:
@@ -91,6 +93,7 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
 
     # 4. Apply: the projection moves from one head to the next, or not at all.
     change = apply(block, shard.head, before.persons, offset)
+    _read_back(block, change, shard.head, before.persons)
     await store.commit(change)
     shard.head = change.head
     shard.learn_quotas()
@@ -124,6 +127,17 @@ async def publish_block(
 def today() -> int:
     """The Asia/Shanghai day of this machine's clock: of quotas alone, no decision looks at it."""
     return shanghai_day(time.time_ns() // 1_000_000)
+
+
+def _read_back(block: Block, change: Change, head: Head, persons: dict[str, Person]) -> None:
+    """Raises if what the ledger holds would change something else than what is to be committed.
+
+    The process ends then, and nothing was committed: recovery stands on what is written.
+    """
+    if block.meta.seq % READ_BACK_EVERY_BLOCKS == 0:
+        written = apply(open_block(block.record), head, persons, change.head.ledger_next - 1)
+        if written != change:
+            raise AssertionError(f"block {block.meta.seq}: what is written is not what was decided")
 
 
 def _check_sources(cycle: Cycle, ids: dict[str, str]) -> None:
