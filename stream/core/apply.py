@@ -7,8 +7,9 @@ import pyarrow.compute as pc
 from schemas.block import Block, Span
 from schemas.command import decode_inputs
 from schemas.kinds import COMMANDS
-from schemas.limits import LATE_WINDOW_DAYS, REMEMBERED_DAYS
+from schemas.limits import REMEMBERED_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
+from schemas.rules import CAPS_KEPT_DAYS
 from schemas.state import Change, Head, Person, Source
 from schemas.verdicts import Verdict
 from stream.core.kinds import COMMAND_KINDS
@@ -87,7 +88,7 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
         person = changed.get(uid)
         if person is None:
             old = persons.get(uid) or Person()
-            oldest = today - LATE_WINDOW_DAYS  # reports of an earlier day are too late for ever
+            oldest = today - CAPS_KEPT_DAYS  # no report that can still come counts against an earlier day
             kept = {day: used for day, used in old.used_caps.items() if day >= oldest}
             person = changed[uid] = Person(dict(old.lots), kept)
         if verdict == Verdict.EXPIRED:
