@@ -5,12 +5,13 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.block import Block, open_next
+from schemas.block import Block
 from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
 from sinks.memory import MemoryLedger, MemoryRedis
+from tests.releases.release import Release
 
 
 class Violation(AssertionError):
@@ -76,16 +77,17 @@ class CountingArchive(MemoryArchive):
         return True
 
 
-_blocks: dict[bytes, Block] = {}
+_blocks: dict[tuple[str, bytes], Block] = {}
 
 
-def opened_next(record: LedgerRecord, shard: int, seq: int) -> Block:
-    """`open_next`, once for each record of the ledger, however many readers it has."""
-    block = _blocks.get(record.hash)
+def opened_next(release: Release, record: LedgerRecord, shard: int, seq: int) -> Block:
+    """A release's `open_next`, once for each record of the ledger, however many readers it has."""
+    block = _blocks.get((release.name, record.hash))
     if block is None:
         if len(_blocks) > 2_000:
             _blocks.clear()
-        block = _blocks[record.hash] = open_next(record, shard, seq)
+        block = release["schemas.block"].open_next(record, shard, seq)
+        _blocks[release.name, record.hash] = block
     return block
 
 
