@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from schemas.block import Block, Span
 from schemas.command import decode_inputs
 from schemas.kinds import COMMANDS
-from schemas.limits import LATE_WINDOW_DAYS
+from schemas.limits import LATE_WINDOW_DAYS, REMEMBERED_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
 from schemas.state import Change, Head, Person, Source
 from schemas.verdicts import Verdict
@@ -113,13 +113,9 @@ def _members(block: Block) -> dict[int, list[int]]:
 
 
 def _retired(before: int, today: int) -> range:
-    """Generations that this block makes too old; at most those that can exist, however far time jumped.
-
-    One more day than the late window is kept: a trip across midnight may be claimed on the day before.
-    """
-    kept_days = LATE_WINDOW_DAYS + 1
+    """Generations that this block makes too old; at most those that can exist, however far time jumped."""
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
-    return range(before - kept_days, min(today - kept_days, newest + 1))
+    return range(before - REMEMBERED_DAYS, min(today - REMEMBERED_DAYS, newest + 1))
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:
