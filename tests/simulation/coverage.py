@@ -89,6 +89,8 @@ SITUATIONS = (
     "release: a format from before is refused",
     "release: an old worker ends where a format begins",
     "release: an old worker ends where a format stands",
+    "release: a projection is built beside another",
+    "release: a projection catches up from its own head",
     "release: pause: malformed",
     "release: pause: command_applied",
     "release: names pause: malformed",

@@ -125,10 +125,14 @@ class StorePort:
 
     def __init__(self, process: Process) -> None:
         self._process, self._world = process, process.world
-        self._store = MemoryStore(process.world.redis)
+        self._projection = process.world.upgrade.projection(process.release)
+        self._store = MemoryStore(process.world.redis, self._projection)
 
     async def load_head(self, shard: int) -> Head | None:
         head = await self._process.io("load head", lambda: self._store.load_head(shard))
+        ahead = self._world.redis.others(shard, self._projection).values()
+        if head and head.hash not in ahead and self._world.heads[shard] in ahead:
+            self._world.count("release: a projection catches up from its own head")
         return self._process.release.head(head)
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
@@ -137,14 +141,16 @@ class StorePort:
     async def commit(self, change: Change) -> None:
         # Redis holds bytes, and no release's objects.
         stored = msgspec.structs.replace(change, head=PRESENT.head(change.head))
-        await self._process.io("commit", lambda: self._world.commit(stored, self._store))
+        await self._process.io("commit", lambda: self._world.commit(stored, self._store, self._projection))
 
     async def reset(self, shard: int) -> int:
         if self._world.chance.fault("reset cut off", 0.02):
-            self._world.redis.tear(shard)
+            self._world.redis.tear(shard, projection=self._projection)
             self._world.count("redis: a reset cut off")
             self._world.story(f"shard {shard}: a reset is cut off")
             raise Doubt("reset: the connection was lost")
+        if self._world.redis.others(shard, self._projection):
+            self._world.count("release: a projection is built beside another")
         return await self._process.io("reset", lambda: self._store.reset(shard))
 
     async def close(self) -> None:

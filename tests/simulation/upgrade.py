@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+from sinks.fingerprint import FINGERPRINT
 from stream.errors import OperatorError
 from tests.releases.next import next_release
 from tests.releases.release import PRESENT, Release
@@ -28,6 +29,7 @@ class Upgrade:
         self.planned = self._chance.uniform("an upgrade") < ROLLED
         self.release, self.begun = PRESENT, False
         self.releases = [PRESENT, next_release()] if self.planned else [PRESENT]
+        self._own_projection = self._chance.uniform("another projection") < 0.5
 
     @property
     def newest(self) -> Release:
@@ -37,6 +39,14 @@ class Upgrade:
     def named(self, name: str) -> Release:
         """The release that says so of itself in a block."""
         return next(release for release in self.releases if release.name == name)
+
+    def projection(self, release: Release) -> str:
+        """Which projection a release keeps: in some runs the next one has another than this one."""
+        return "another" if self._own_projection and release is not PRESENT else FINGERPRINT
+
+    def in_use(self, shard: int) -> str:
+        """The projection of whoever has the shard now."""
+        return self.projection(self._world.intake.owner[shard].release)
 
     async def roll(self) -> None:
         """What an operator does, at times that chance chooses; nothing more once the run heals."""

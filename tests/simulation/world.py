@@ -186,9 +186,9 @@ class World:
 
     # --- Redis ---------------------------------------------------------------------------------------------
 
-    async def commit(self, change: Change, store: MemoryStore) -> None:
+    async def commit(self, change: Change, store: MemoryStore, projection: str) -> None:
         """One worker's transaction runs, or what it stands on was moved since its read."""
-        before_commit(self, change, store)
+        before_commit(self, change, store, projection)
         try:
             await store.commit(change)
         except Doubt as doubt:
