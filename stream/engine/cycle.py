@@ -172,7 +172,8 @@ def newer_format(shard: int, what: str, release: str) -> OperatorError:
     """Why this release gives a shard up: `release`, or a later one, knows a format that it does not."""
     return OperatorError(
         f"Shard {shard}: {what}; this is release {RELEASE}.",
-        f"start release {release} or a later one: nothing was written by this one. See docs/upgrade.md.",
+        f"start release {release} or a later one: nothing was written by this one;"
+        " see docs/runbook.md, a newer format.",
     )
 
 

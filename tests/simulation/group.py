@@ -101,7 +101,7 @@ class Group:
     def start_member(self) -> None:
         """A new process joins."""
         self._born += 1
-        process = Process(self.world, f"{self.kind}-{self._born}")
+        process = Process(self.world, f"{self.kind}-{self._born}", self.world.upgrade.release)
         token = current.set(process)
         handler = self._make(process)
         consumer = Consumer(self, process, handler)
@@ -149,6 +149,8 @@ class Group:
         if not listening:
             return
         self.world.story(f"{self.kind}: rebalance over {', '.join(m.process.name for m in listening)}")
+        if len({member.process.release for member in listening}) > 1:
+            self.world.count(f"release: a mixed group rebalanced: {self.kind}")
         for member in self.members:
             if member not in listening:
                 member.consumer.assigned = set()  # it does not know yet

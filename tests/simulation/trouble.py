@@ -65,7 +65,7 @@ def _redis_goes_back(world: Any) -> None:
     world.story("Redis goes back to an old copy" if copied else "Redis loses everything")
 
 
-def before_commit(world: Any, change: Change, store: MemoryStore) -> None:
+def before_commit(world: Any, change: Change, store: MemoryStore, projection: str) -> None:
     """What may happen to a shard between one worker's read and its commit, or inside of that."""
     chance, shard = world.chance, change.shard
     if chance.fault("connection lost before a commit", 0.006):
@@ -77,6 +77,6 @@ def before_commit(world: Any, change: Change, store: MemoryStore) -> None:
         world.count("redis: emptied between read and commit")
         world.story(f"shard {shard}: Redis is emptied between read and commit")
     if change.members and chance.fault("error inside EXEC", 0.006):
-        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)))
+        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)), projection)
         world.count("redis: an error inside EXEC")
         world.story(f"shard {shard}: a command fails inside EXEC")
