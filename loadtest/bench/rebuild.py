@@ -59,7 +59,9 @@ class Writer:
         times_ms = [self._time_ms] * n
         cycle = Cycle(self._shard, [span], [0] * n, offsets, offsets, times_ms, times_ms, list(values))
         reading = read_records(cycle, self._platform.rules, self._platform.dedupe_key)
-        seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in self._members.get(day, ())}
+        seen = {
+            m for day, ms in reading.members.lookups.items() for m in ms if m in self._members.get(day, ())
+        }
         published_to = self.head.ledger_next  # all is told: rebuilding is measured, and not publishing
         block = decide(self._platform, self.head, cycle, reading, self._persons, seen, published_to)
         self._take(block)
