@@ -42,6 +42,7 @@ class Shard:
         self.unread: dict[str, Source] = {}  # sources that are not read from where they stand
         self.misplaced = True  # whether the sources must be placed, or placed anew
         self.lags = dict(head.lags)
+        self.due_s = 0.0  # when its next cycle begins, if less than a full one waits
         self.look_again_s = 0.0  # when to look at its topics again
         self.ignored_records = 0  # of the ledger, met by the recovery, which do not count
         self.buffer = Buffer(shard, {}, platform.fair_rows_s)
