@@ -13,6 +13,8 @@ from schemas.state import Change, Head, Person, Source
 from schemas.topics import intake_topic
 from schemas.verdicts import Verdict
 
+_EXPIRED = int(Verdict.EXPIRED)  # what an IntEnum does in Python code is slow, and this is asked for each row
+
 
 def touched(block: Block) -> list[str]:
     """The persons whose values `apply` needs."""
@@ -88,29 +90,38 @@ def _commanded(
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
-    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
-    columns = [column.to_pylist() for column in rows.columns]
-    for uid, verdict, points, expiry_day, occurred_ms in zip(*columns, strict=True):
+    moves = _nonzero(block, "points_milli")
+    names = ("uid", "verdict", "points_milli", "expiry_day")
+    columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
+    days = pa.array(_days(block)).filter(moves).to_pylist()
+    for uid, verdict, points, expiry_day, day in zip(*columns, days, strict=True):
         person = changed.get(uid)
         if person is None:
-            old = persons.get(uid) or Person()
-            oldest = today - LATE_WINDOW_DAYS  # reports of an earlier day are too late for ever
-            kept = {day: used for day, used in old.used_caps.items() if day >= oldest}
-            person = changed[uid] = Person(dict(old.lots), kept)
-        if verdict == Verdict.EXPIRED:
-            if person.lots.pop(expiry_day, 0) != -points:
+            person = changed[uid] = _copied(persons.get(uid), today)
+        lots, used = person.lots, person.used_caps
+        if verdict == _EXPIRED:
+            if lots.pop(expiry_day, 0) != -points:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
-        day = shanghai_day(occurred_ms)
-        person.lots[expiry_day] = person.lots.get(expiry_day, 0) + points
-        person.used_caps[day] = person.used_caps.get(day, 0) + points
+        lots[expiry_day] = lots.get(expiry_day, 0) + points
+        used[day] = used.get(day, 0) + points
     return changed
+
+
+def _copied(old: Person | None, today: int) -> Person:
+    """A person to be changed, without what is counted of days of which every report is too late for ever."""
+    if old is None:
+        return Person()
+    used, oldest = old.used_caps.copy(), today - LATE_WINDOW_DAYS
+    for day in old.used_caps:
+        if day < oldest:
+            del used[day]
+    return Person(old.lots.copy(), used)
 
 
 def _members(block: Block) -> dict[int, list[int]]:
     """The dedupe members that the block's rows leave behind, by generation."""
-    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
+    days = _days(block)
     members: dict[int, list[int]] = {}
     for name in ("id_member", "claim_member"):
         values = _numbers(block, name)
@@ -128,6 +139,11 @@ def _retired(before: int, today: int) -> range:
     kept_days = LATE_WINDOW_DAYS + 1
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
     return range(before - kept_days, min(today - kept_days, newest + 1))
+
+
+def _days(block: Block) -> np.ndarray:
+    """The Asia/Shanghai days of the rows' behaviours."""
+    return (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:
