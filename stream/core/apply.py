@@ -5,13 +5,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.block import Block, Span
-from schemas.command import AdoptCommand, App, AppCommand, decode_inputs
-from schemas.kinds import Kind
-from schemas.limits import LATE_WINDOW_DAYS
+from schemas.command import decode_inputs
+from schemas.kinds import COMMANDS
+from schemas.limits import LATE_WINDOW_DAYS, REMEMBERED_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
 from schemas.state import Change, Head, Person, Source
-from schemas.topics import intake_topic
 from schemas.verdicts import Verdict
+from stream.core.kinds import COMMAND_KINDS
 
 
 def touched(block: Block) -> list[str]:
@@ -27,6 +27,8 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
     """
     if block.prev != head.hash or block.meta.seq != head.seq + 1:
         raise AssertionError("apply: the block does not follow this head")
+    if block.format != head.format and head.seq >= 0:
+        raise AssertionError(f"apply: a block of format {block.format}, where {head.format} is in force")
     meta = block.meta
     today = shanghai_day(meta.time_ms)
     before = shanghai_day(head.time_ms) if head.seq >= 0 else today
@@ -36,7 +38,6 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         for span in meta.sources
         if span.next > span.first or head.seq < 0
     }
-    apps, sources = _commanded(block, head.apps, sources)
     new_head = Head(
         seq=meta.seq,
         hash=block.hash,
@@ -46,13 +47,15 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         published_to=meta.published_to,
         lags=meta.lags,
         sources=sources,
-        apps=apps,
+        apps=head.apps,
+        format=block.format,
+        format_release=head.format_release,
     )
     retired = _retired(before, today)
     return Change(
         meta.shard,
         head.hash,
-        new_head,
+        _commanded(block, new_head),
         _persons(block, persons, today),
         # A block that ends with a jump of the clock may retire what it has just remembered.
         {day: members for day, members in _members(block).items() if day not in retired},
@@ -65,25 +68,14 @@ def _source_after(span: Span) -> Source:
     return Source(span.topic_id, span.next, span.paid_us, span.day, span.day_rows)
 
 
-def _commanded(
-    block: Block, apps: dict[str, App], sources: dict[str, Source]
-) -> tuple[dict[str, App], dict[str, Source]]:
-    """Registry and sources after the command that ends the block, if one does."""
+def _commanded(block: Block, head: Head) -> Head:
+    """The head after the command that ends the block, if one does."""
     last = block.rows.slice(block.rows.num_rows - 1)
-    kind, inputs = (last.column(name)[0].as_py() for name in ("kind", "inputs"))
-    if last.column("verdict")[0].as_py() != Verdict.COMMAND_APPLIED:
-        return apps, sources
-    if kind == Kind.APP:
-        app = decode_inputs(inputs, AppCommand).app
-        return apps | {app.id: app}, {intake_topic(app.id): Source(app.topic_id, 0)} | sources
-    if kind == Kind.ADOPT:
-        adopted = decode_inputs(inputs, AdoptCommand)
-        before = sources[adopted.topic]
-        same = before.topic_id == adopted.topic_id
-        position = max(adopted.first, before.next) if same else adopted.first
-        after = Source(adopted.topic_id, position, before.paid_us, before.day, before.day_rows)
-        return apps, sources | {adopted.topic: after}
-    return apps, sources
+    kind, verdict, inputs = (last.column(name)[0].as_py() for name in ("kind", "verdict", "inputs"))
+    if verdict != Verdict.COMMAND_APPLIED:
+        return head
+    command = decode_inputs(inputs, COMMANDS[kind])
+    return COMMAND_KINDS[type(command)].change(command, head)
 
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
@@ -121,13 +113,9 @@ def _members(block: Block) -> dict[int, list[int]]:
 
 
 def _retired(before: int, today: int) -> range:
-    """Generations that this block makes too old; at most those that can exist, however far time jumped.
-
-    One more day than the late window is kept: a trip across midnight may be claimed on the day before.
-    """
-    kept_days = LATE_WINDOW_DAYS + 1
+    """Generations that this block makes too old; at most those that can exist, however far time jumped."""
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
-    return range(before - kept_days, min(today - kept_days, newest + 1))
+    return range(before - REMEMBERED_DAYS, min(today - REMEMBERED_DAYS, newest + 1))
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:

@@ -41,9 +41,9 @@ class GuardedStore:
         with _told():
             await self._store.commit(change)
 
-    async def reset(self, shard: int) -> None:
+    async def reset(self, shard: int) -> int:
         with _told():
-            await self._store.reset(shard)
+            return await self._store.reset(shard)
 
     async def close(self) -> None:
         await self._store.close()

@@ -99,7 +99,7 @@ def test_the_workers_user_may_do_what_the_store_needs_and_no_more(home: Home) ->
             "MONITOR",
         ),
         *("SCRIPT KILL", "SAVE", "REPLICAOF a 1", "MODULE LIST", "CLIENT LIST", "RANDOMKEY", "SELECT 1"),
-        *("MGET other", "HSET other a b", "PUBLISH p x", "EVAL return 0", "DEL p:{0}:u", "GET p:{0}:u"),
+        *("MGET other", "HSET other a b", "PUBLISH p x", "EVAL return 0", "DEL p:{0}:f:u", "GET p:{0}:f:u"),
     ):
         with pytest.raises(NoPermissionError):
             worker.execute_command(*command.split())

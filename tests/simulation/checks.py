@@ -164,7 +164,7 @@ def _replay(world: World, shard: int) -> None:
                 row["costs"] = world.broker.said[row["place"]].rows
             check_fair_order(head, block, rows)
             cycle = _cycle_of(world, block)
-            reading = read_records(cycle, platform.rules, platform.dedupe_key)
+            reading = read_records(cycle, platform.rules, platform.dedupe_key, head.format)
             seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
             before = Snapshot(head.hash, persons, seen)
             again = decide(

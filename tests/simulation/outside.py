@@ -133,13 +133,13 @@ class StorePort:
     async def commit(self, change: Change) -> None:
         await self._process.io("commit", lambda: self._world.commit(change, self._store))
 
-    async def reset(self, shard: int) -> None:
+    async def reset(self, shard: int) -> int:
         if self._world.chance.fault("reset cut off", 0.02):
             self._world.redis.tear(shard)
             self._world.count("redis: a reset cut off")
             self._world.story(f"shard {shard}: a reset is cut off")
             raise Doubt("reset: the connection was lost")
-        await self._process.io("reset", lambda: self._store.reset(shard))
+        return await self._process.io("reset", lambda: self._store.reset(shard))
 
     async def close(self) -> None:
         """Nothing to end."""

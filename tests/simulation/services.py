@@ -28,18 +28,18 @@ class Redis(MemoryRedis):
     """Redis, and a look at its heads."""
 
     def all_persons(self, shard: int) -> dict[str, Person]:
-        return {uid: decode_person(value) for uid, value in self.shards[shard].persons.items()}
+        return {uid: decode_person(value) for uid, value in self.state(shard).persons.items()}
 
     def overwrite(self, shard: int, uid: str, person: Person) -> None:
         """What no worker would do."""
-        self.shards[shard].persons[uid] = encode_person(person)
+        self.state(shard).persons[uid] = encode_person(person)
 
     def heal(self, shard: int) -> None:
         """What made a command fail is gone, as a right that is given back: no read finds it any more."""
-        self.shards[shard].spoilt_days.clear()
+        self.state(shard).spoilt_days.clear()
 
     def head_hash(self, shard: int) -> bytes:
-        state = self.shards[shard]
+        state = self.state(shard)
         return state.head.hash if state.head and not state.torn else ZERO_HASH
 
 

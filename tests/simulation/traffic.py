@@ -7,7 +7,11 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from schemas.command import AdoptCommand, App, AppCommand, DismissCommand, ReplayCommand, encode_command
+from schemas.command import encode_command
+from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.app import App, AppCommand
+from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.replay import ReplayCommand
 from schemas.report import SHANGHAI
 from schemas.rules import Bundle, Exchange, Methodology, Rules
 from schemas.shards import shards_of

@@ -24,6 +24,7 @@ from sinks.memory import MemoryStore
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
 from stream.core.cycle_input import Cycle
+from stream.engine import cycle as engine_cycle
 from stream.engine.archive import ArchiveHandler
 from stream.engine.cycle import _check_sources as check_sources
 from stream.engine.intake import Intake
@@ -48,6 +49,8 @@ from tests.simulation.outside import (
 from tests.simulation.positions import move
 from tests.simulation.services import CountingArchive, Ledger, Redis, Violation, month, opened_next, unsettled
 from tests.simulation.trouble import before_commit, trouble
+
+engine_cycle.READ_BACK_EVERY_BLOCKS = 1
 
 
 class World:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from confluent_kafka import Producer
 
-from schemas.command import Command, encode_command
+from schemas.command import encode_command
+from schemas.kinds import Command
 from schemas.topics import COMMANDS
 from stream.errors import OperatorError
 from stream.settings import Settings
