@@ -18,19 +18,19 @@ from aiokafka.producer.sender import Sender
 
 from stream.errors import end_process
 
-ROUTINES = (
-    (AIOKafkaClient, "_md_synchronizer"),
-    (Fetcher, "_fetch_requests_routine"),
-    (GroupCoordinator, "_coordination_routine"),
-    (Sender, "_sender_routine"),
+ROUTINES = (  # and of what they may die, because whoever uses the client is told, and in doubt
+    (AIOKafkaClient, "_md_synchronizer", ()),
+    (Fetcher, "_fetch_requests_routine", ()),
+    (GroupCoordinator, "_coordination_routine", ()),
+    (Sender, "_sender_routine", KafkaError),
 )
 
 
 def mend_kafka_clients() -> None:
     """From now on, in this process, no client of aiokafka stands still without a word."""
     AIOKafkaConnection.send = _broken_is_told(AIOKafkaConnection.send)
-    for owner, name in ROUTINES:
-        setattr(owner, name, _failure_ends_process(getattr(owner, name)))
+    for owner, name, told in ROUTINES:
+        setattr(owner, name, _failure_ends_process(getattr(owner, name), told))
 
 
 def hang_up(client: AIOKafkaClient) -> None:
@@ -59,15 +59,18 @@ def _broken_is_told(send: Callable[..., Awaitable]) -> Callable[..., Awaitable]:
     return told
 
 
-def _failure_ends_process(routine: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    """A plain KafkaError is aiokafka's word for what it did not expect; others are told to its users."""
+def _failure_ends_process(
+    routine: Callable[[Any], Awaitable[None]], told: tuple | type[BaseException]
+) -> Callable[[Any], Awaitable[None]]:
+    """What it died of is, as a rule, the cause of a KafkaError that says no more than `unexpected`."""
 
     async def watched(owner: Any) -> None:
         try:
             await routine(owner)
         except Exception as error:
-            if type(error) is KafkaError or not isinstance(error, KafkaError):
-                end_process(error.__cause__ or error)
+            cause = error.__cause__ or error
+            if not isinstance(cause, told):
+                end_process(cause)
             raise
 
     return watched

@@ -102,7 +102,7 @@ def proxy(stack: Settings) -> Iterator[Proxy]:
 @pytest.fixture
 def mended(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a worker; afterwards aiokafka is what it was."""
-    for owner, name in (*kafka_clients.ROUTINES, (AIOKafkaConnection, "send")):
+    for owner, name, *_ in (*kafka_clients.ROUTINES, (AIOKafkaConnection, "send")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     kafka_clients.mend_kafka_clients()
 

@@ -16,8 +16,8 @@ def test_the_private_names_of_aiokafka_are_there() -> None:
     """Fails with another aiokafka: then look again which of its tasks nobody looks at."""
     assert version("aiokafka") == "0.14.0"
     started = {"_sync_task", "_fetch_task", "_coordination_task", "_sender_task"}
-    names = {name for owner, _ in kafka_clients.ROUTINES for name in _names(owner)}
-    assert started | {name for _, name in kafka_clients.ROUTINES} <= names
+    names = {name for owner, *_ in kafka_clients.ROUTINES for name in _names(owner)}
+    assert started | {name for _, name, _ in kafka_clients.ROUTINES} <= names
     assert "_writer" in AIOKafkaConnection.send.__code__.co_names
     assert "_conns" in AIOKafkaClient._get_conn.__code__.co_names
 
@@ -35,12 +35,29 @@ def test_an_error_on_a_connection_that_is_open_is_a_defect_and_stays_one() -> No
         kafka_clients._broken_is_told(send)(connection)
 
 
+def unexpected(cause: Exception) -> KafkaError:
+    """How aiokafka tells what it did not foresee."""
+    error = KafkaError("unexpected")
+    error.__cause__ = cause
+    return error
+
+
+BROKEN, FENCED = ZeroDivisionError(), ProducerFenced()
+
+
 @pytest.mark.parametrize(
-    ("error", "ends"),
-    [(ProducerFenced(), False), (KafkaError(), True), (KeyError(), True)],
+    ("told", "error", "ended_by"),
+    [
+        ((), BROKEN, BROKEN),
+        ((), unexpected(BROKEN), BROKEN),
+        ((), unexpected(FENCED), FENCED),
+        (KafkaError, unexpected(BROKEN), BROKEN),
+        (KafkaError, unexpected(FENCED), None),
+        (KafkaError, FENCED, None),
+    ],
 )
 def test_a_routine_that_fails_ends_the_process_unless_its_users_are_told(
-    error: Exception, ends: bool, monkeypatch: pytest.MonkeyPatch
+    told: tuple | type, error: Exception, ended_by: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[BaseException] = []
     monkeypatch.setattr(kafka_clients, "end_process", ended.append)
@@ -49,19 +66,5 @@ def test_a_routine_that_fails_ends_the_process_unless_its_users_are_told(
         raise error
 
     with pytest.raises(type(error)):
-        asyncio.run(kafka_clients._failure_ends_process(routine)(None))
-    assert ended == [error] * ends
-
-
-def test_what_ends_the_process_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiokafka says of it only that it was unexpected."""
-    ended: list[BaseException] = []
-    monkeypatch.setattr(kafka_clients, "end_process", ended.append)
-    cause = ZeroDivisionError()
-
-    async def routine(_: object) -> None:
-        raise KafkaError("unexpected") from cause
-
-    with pytest.raises(KafkaError):
-        asyncio.run(kafka_clients._failure_ends_process(routine)(None))
-    assert ended == [cause]
+        asyncio.run(kafka_clients._failure_ends_process(routine, told)(None))
+    assert ended == [ended_by] * (ended_by is not None)
