@@ -25,9 +25,10 @@ def decode_inputs(inputs: str, kind: type[_Command]) -> _Command:
     return msgspec.convert(msgspec.json.decode(inputs), kind)
 
 
-def read_command(value: bytes) -> Command | None:
-    """The command, or None if the record is none."""
+def read_command(value: bytes, in_force: int) -> Command | None:
+    """The command, or None if the record is none, or not yet one: `in_force` is the format in force."""
     try:
-        return _decoder.decode(value)
+        command = _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return command if command.since <= in_force else None

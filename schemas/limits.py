@@ -28,6 +28,7 @@ RECOVERY_ROWS_MAX = CYCLE_ROWS_MAX
 RECOVERY_BYTES_MAX = BLOCK_BYTES_MAX  # of rows, unpacked; those of a full cycle of reports are 4 MiB
 RECOVERY_BLOCKS_MAX = 1_024  # of four rows each: some 0.3 s, while which the worker's other shards wait
 
+FORMAT_MAX = 65_535  # of a block: two bytes
 OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: exact in every JSON parser
 
 # --- one shard's memory in the intake worker ------------------------------------------------------------

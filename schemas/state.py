@@ -60,7 +60,8 @@ class Head(Struct, frozen=True):
     `time_ms` is the shard's time (largest broker timestamp plus clock offset); `sources` by topic;
     `ledger_next` the ledger offset after the head block; every block at a ledger offset below `published_to`
     has its outcomes on Kafka, but for the topics in `lags`; `apps` is the registry: apps by id, as the last
-    command about each of them left it.
+    command about each of them left it; `format` is that of the next block, and `format_release` the first
+    release that can write it, where a command said so.
     """
 
     seq: int = -1
@@ -72,6 +73,8 @@ class Head(Struct, frozen=True):
     lags: dict[str, Lag] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     apps: dict[str, App] = msgspec.field(default_factory=dict)
+    format: int = 1
+    format_release: str = ""
 
 
 class Change(Struct):

@@ -11,6 +11,7 @@ from schemas.kinds.adopt import AdoptCommand
 from schemas.kinds.app import AppCommand
 from schemas.kinds.clock import ClockCommand
 from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.format import FormatCommand
 from schemas.kinds.replay import ReplayCommand
 from schemas.kinds.said import Said
 
@@ -29,9 +30,10 @@ class Kind(IntEnum):
     ADOPT = 42
     REPLAY = 43
     DISMISS = 44
+    FORMAT = 45
 
 
-Command = AdoptCommand | AppCommand | ClockCommand | DismissCommand | ReplayCommand
+Command = AdoptCommand | AppCommand | ClockCommand | DismissCommand | FormatCommand | ReplayCommand
 
 NAMES: dict[int, str] = {int(kind): "" if kind is Kind.NONE else kind.name.lower() for kind in Kind}
 _BY_TAG: dict[str, type[Said]] = {str(c.__struct_config__.tag): c for c in get_args(Command)}

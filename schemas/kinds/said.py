@@ -14,10 +14,12 @@ _Version = Annotated[int, Meta(ge=1, le=1)]
 class Said(Struct, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
     """Who gave a command, who approved it and why: labels, nobody here can check them; they have columns.
 
-    `unkept`: fields that its row does not keep.
+    `unkept`: fields that its row does not keep; `since`: the format that brought the kind, before which it is
+    no command.
     """
 
     unkept: ClassVar[tuple[str, ...]] = ()
+    since: ClassVar[int] = 1
     version: _Version = 1
     by: _Label = ""
     approved_by: _Label = ""

@@ -27,6 +27,8 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
     """
     if block.prev != head.hash or block.meta.seq != head.seq + 1:
         raise AssertionError("apply: the block does not follow this head")
+    if block.format != head.format and head.seq >= 0:
+        raise AssertionError(f"apply: a block of format {block.format}, where {head.format} is in force")
     meta = block.meta
     today = shanghai_day(meta.time_ms)
     before = shanghai_day(head.time_ms) if head.seq >= 0 else today
@@ -46,6 +48,8 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         lags=meta.lags,
         sources=sources,
         apps=head.apps,
+        format=block.format,
+        format_release=head.format_release,
     )
     retired = _retired(before, today)
     return Change(

@@ -3,7 +3,8 @@
 `decide` reads no clock and does no I/O; the same arguments give the same block, byte for byte.
 """
 
-from schemas.block import Block, Columns, Meta, empty_columns, make_block
+from schemas.block import Block, Meta, make_block
+from schemas.formats import Columns, empty_columns
 from schemas.kinds import Kind
 from schemas.refusal import Refusal
 from schemas.report import shanghai_day
@@ -57,7 +58,7 @@ def decide(
         platform.rules.identity,
         lags=lags,
     )
-    return make_block(head.hash, meta, columns)
+    return make_block(head.hash, meta, columns, head.format)
 
 
 def _expiries(

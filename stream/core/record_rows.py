@@ -8,9 +8,10 @@ import orjson
 import pyarrow as pa
 from msgspec import UNSET
 
-from schemas.block import COLUMNS, Columns, Span, empty_columns
+from schemas.block import Span
 from schemas.command import command_inputs
 from schemas.fields import Keep
+from schemas.formats import COLUMNS, Columns, empty_columns
 from schemas.kinds import Command, Kind, kind_of
 from schemas.report import FIELDS, Report, to_ms
 from schemas.reports import RARE, Reports

@@ -8,8 +8,10 @@ before it, for every reader; Redis is a projection of it, which any worker can m
 import asyncio
 import time
 
-from schemas.block import Block, open_block
+from schemas.block import RELEASE, Block, open_block
+from schemas.formats import NEWEST
 from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.format import FormatCommand
 from schemas.limits import BROKER_AHEAD_MS_MAX, ROWS_SHARE
 from schemas.outcome import messages_of
 from schemas.report import shanghai_day
@@ -27,7 +29,7 @@ NOT_ADOPTED = (
     "topic commands was made again, or lost records unread, and does not begin with its adoption:"
     " run `points topics adopt commands`"
 )
-# How often a live worker reads back what it wrote, for some 2 us a row of that block; tests do it every time.
+# How often a live worker reads back what it wrote, for some 5 us a row of that block; tests do it each time.
 READ_BACK_EVERY_BLOCKS = 64
 
 
@@ -72,7 +74,8 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     # Asked after the last fetch: whoever answers with the ids that we know has kept these topics until now.
     ids = asyncio.ensure_future(topics.ids([span.topic for span in cycle.sources]))
     ids.add_done_callback(known)
-    reading = read_records(cycle, shard.platform.rules, shard.platform.dedupe_key)
+    reading = read_records(cycle, shard.platform.rules, shard.platform.dedupe_key, shard.head.format)
+    _check_format(shard.number, reading)
     _check_commands(shard.head, cycle, reading)
 
     # 1. Read the state, the head first: it must be the one that this worker decided on last.
@@ -156,6 +159,26 @@ def _check_commands(head: Head, cycle: Cycle, reading: Reading) -> None:
                 isinstance(said, AdoptCommand) and (said.topic, said.topic_id) == (span.topic, span.topic_id)
             ):
                 raise Doubt(NOT_ADOPTED)
+
+
+def _check_format(shard: int, reading: Reading) -> None:
+    """What this release could not write behind it, it does not decide."""
+    said = reading.command
+    if isinstance(said, FormatCommand) and said.number > NEWEST:
+        raise newer_format(shard, to_be_written(said.number, said.release), said.release)
+
+
+def newer_format(shard: int, what: str, release: str) -> OperatorError:
+    """Why this release gives a shard up: `release`, or a later one, knows a format that it does not."""
+    return OperatorError(
+        f"Shard {shard}: {what}; this is release {RELEASE}.",
+        f"start release {release} or a later one: nothing was written by this one. See docs/upgrade.md.",
+    )
+
+
+def to_be_written(number: int, release: str) -> str:
+    """What a command has said of a format, for `newer_format`."""
+    return f"format {number} is to be written from here on, which release {release} can"
 
 
 def _check_broker_clock(cycle: Cycle) -> None:

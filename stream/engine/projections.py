@@ -15,7 +15,7 @@ import structlog
 from schemas.state import Head
 from sinks.ports import Doubt, Ledger, Store
 from stream.core.apply_all import Step
-from stream.engine.recovery import Expected, begin, fold, told_to_operator
+from stream.engine.recovery import Expected, begin, fold, refuse_newer, told_to_operator
 from stream.errors import OperatorError
 
 log = structlog.get_logger()
@@ -38,6 +38,7 @@ async def build(
                 async for moved, step in fold(shard, head, end, store, ledger):
                     head, steps, failures = moved, steps + 1, 0
                     taken(shard, head, step)
+                refuse_newer(shard, head)
         except Doubt as doubt:
             if failures == len(RETRY_DELAYS_S):
                 raise OperatorError(

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import structlog
 
-from schemas.block import RELEASE, Block, BlockError, NewerFormat, open_block, open_next
+from schemas.block import Block, BlockError, NewerFormat, open_block, open_next
+from schemas.formats import NEWEST
 from schemas.ledger_record import LedgerRecord
 from schemas.outcome import messages_of
 from schemas.rules import Rules
@@ -18,7 +19,7 @@ from schemas.state import ZERO_HASH, Head, Lag
 from sinks.ports import Doubt, Ledger, LedgerGap, Publisher, Store
 from stream.core.apply_all import Step, apply_all
 from stream.core.platform import Platform
-from stream.engine.cycle import Shard, publish_block
+from stream.engine.cycle import Shard, newer_format, publish_block, to_be_written
 from stream.errors import OperatorError
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ async def recover(
         lags = dict(head.lags)
         for offset, block in unpublished:
             lags |= await publish_block(shard, block, offset, lags, publisher)
+    refuse_newer(shard, head)
     recovered = Shard(shard, platform, head, end)
     recovered.published_to, recovered.lags, recovered.ignored_records = end, lags, ignored
     return recovered
@@ -89,11 +91,17 @@ def told_to_operator(shard: int) -> Iterator[None]:
             " ledger.",
         ) from error
     except NewerFormat as error:
-        raise OperatorError(
-            f"Shard {shard}: the ledger holds format {error.format}, written by release {error.release};"
-            f" this is release {RELEASE}.",
-            f"start release {error.release} or a later one: nothing was written by this one.",
-        ) from error
+        raise newer_format(shard, _held(error), error.release) from error
+
+
+def refuse_newer(shard: int, head: Head) -> None:
+    """Raises OperatorError where the next block is of a format that this release cannot write."""
+    if head.format > NEWEST:
+        raise newer_format(shard, to_be_written(head.format, head.format_release), head.format_release)
+
+
+def _held(error: NewerFormat) -> str:
+    return f"the ledger holds format {error.format}, written by release {error.release}"
 
 
 async def _genesis(shard: int, expected: Expected, ledger: Ledger) -> Platform:

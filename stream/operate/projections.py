@@ -1,7 +1,6 @@
 """Projections in Redis as an operator meets them: what is there, what building one takes, who keeps which."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -15,11 +14,8 @@ from sinks.redis_connection import connect
 from sinks.redis_store import RedisStore
 from stream.core.apply_all import Step
 from stream.engine import projections
-from stream.engine.faust_app import client_id
-from stream.engine.projections import Worker
 from stream.engine.recovery import Expected
 from stream.engine.redis_guard import GuardedStore
-from stream.operate.platform.kafka_admin import REQUEST_TIMEOUT_S, admin_client, told_to_operator
 from stream.operate.projection import answered, open_projection
 from stream.settings import Settings
 
@@ -136,14 +132,3 @@ async def build(
             return await projections.build(shard, expected, guarded, ledger, taken)
 
     return await asyncio.gather(*map(one, range(settings.shards)))
-
-
-def workers(settings: Settings) -> list[Worker]:
-    """The intake workers that Kafka knows, on whichever machine. Raises OperatorError if it cannot tell."""
-    with told_to_operator(settings):
-        admin = admin_client(settings)
-        [asked] = admin.describe_consumer_groups(["intake"], request_timeout=REQUEST_TIMEOUT_S).values()
-        members = asked.result().members
-    pattern = re.compile(client_id("intake", "([0-9a-f]{6})"))
-    names = [(member.host, pattern.fullmatch(member.client_id)) for member in members]
-    return sorted(Worker(host.lstrip("/"), name[1] if name else "") for host, name in names)

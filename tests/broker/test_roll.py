@@ -15,7 +15,7 @@ from sinks.fingerprint import FINGERPRINT
 from sinks.redis_connection import connect
 from sinks.redis_store import RedisStore
 from stream.core.apply import apply
-from stream.operate import projections
+from stream.operate.platform import formats
 from tests.broker.traffic import send
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(280)]
@@ -69,7 +69,7 @@ def test_built_beside_rolled_gone_back_and_finished(platform, points) -> None:
         platform.wait_until_decided(total)
 
     def kept_by_workers() -> list[str]:
-        return [worker.projection for worker in projections.workers(platform.settings)]
+        return [w.projection for w in formats.workers(platform.settings) if w.group == "intake"]
 
     first = platform.worker()
     send_all_again(600)

@@ -47,7 +47,7 @@ from tests.unit.test_decide import decided
 value = Path("schemas/examples/command/quota.json").read_bytes()
 block = decided((COMMANDS, value))
 [row] = block.rows.to_pylist()
-assert (row["kind"], row["verdict"]) == (kind_of(read_command(value)), Verdict.COMMAND_APPLIED)
+assert (row["kind"], row["verdict"]) == (kind_of(read_command(value, 1)), Verdict.COMMAND_APPLIED)
 assert row["detail"] == "app metro: 5000000 rows a day"
 after = apply(block, head(), {}, 6).head
 rows_per_day = {app.id: app.rows_per_day for app in after.apps.values()}
@@ -113,7 +113,7 @@ def test_a_kind_of_command_is_two_files_their_registration_and_an_example(copy: 
 @pytest.mark.parametrize(
     ("file", "line", "fault"),
     [
-        ("schemas/kinds/__init__.py", "    QUOTA = 45\n", "a command without a number"),
+        ("schemas/kinds/__init__.py", "    QUOTA = 46\n", "a command without a number"),
         ("stream/core/kinds/__init__.py", "    quota.KIND,\n", "a command of schemas/kinds of which nothing"),
     ],
 )

@@ -12,7 +12,7 @@ from schemas.topics import COMMANDS
 from sinks.redis_connection import connect
 from sinks.redis_errors import ADVICE, Forbidden, Refused, told_as_doubt
 from sinks.redis_store import RedisStore
-from stream.engine import intake as intake_module
+from stream.engine import tenure as tenure_module
 from stream.engine.redis_guard import GuardedStore
 from stream.telemetry.alerts import ALERTS
 from tests.making import APPS, BUS, METRO, NOON_MS, record, registered, uid
@@ -195,7 +195,7 @@ def workload() -> list[tuple[str, bytes, int]]:
 def test_a_worker_waits_for_a_full_redis_and_then_goes_on_exactly(
     running: Server, run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "RETRY_DELAYS_S", (0.01,))
+    monkeypatch.setattr(tenure_module, "RETRY_DELAYS_S", (0.01,))
     world = World(workload())
     told: list[dict] = []
 

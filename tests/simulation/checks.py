@@ -22,6 +22,7 @@ from tests.simulation.fair import check_fair_order
 from tests.simulation.kafka import Place
 from tests.simulation.model import Answer, Record, ShardModel
 from tests.simulation.operator import GENESIS
+from tests.simulation.releases import OTHER, RELEASES, turned
 from tests.simulation.services import Violation
 from tests.simulation.world import World
 
@@ -131,9 +132,10 @@ def _answer(verdict: int, uid: str, reduction: int, points: int, day: int, balan
 
 def _compare_store(world: World, shard: int, model: ShardModel) -> None:
     """Redis holds what the model holds, and the ledger's head."""
-    if world.redis.head_hash(shard) != world.heads[shard]:
+    projection = world.intake.owner[shard].projection
+    if world.redis.head_hash(shard, projection) != world.heads[shard]:
         raise Violation(f"shard {shard}: Redis is not at the ledger's head")
-    found = {uid: p.lots for uid, p in world.redis.all_persons(shard).items() if p.lots}
+    found = {uid: p.lots for uid, p in world.redis.all_persons(shard, projection).items() if p.lots}
     wanted = {uid: {day_of_date(d): p for d, p in lots.items()} for uid, lots in model.lots.items() if lots}
     if found != wanted:
         differ = next(uid for uid in found.keys() | wanted.keys() if found.get(uid) != wanted.get(uid))
@@ -164,7 +166,7 @@ def _replay(world: World, shard: int) -> None:
                 row["costs"] = world.broker.said[row["place"]].rows
             check_fair_order(head, block, rows)
             cycle = _cycle_of(world, block)
-            reading = read_records(cycle, platform.rules, platform.dedupe_key)
+            reading = read_records(cycle, platform.rules, platform.dedupe_key, head.format)
             seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
             before = Snapshot(head.hash, persons, seen)
             again = decide(
@@ -185,10 +187,26 @@ def _replay(world: World, shard: int) -> None:
             members.pop(day, None)
         for day, new in change.members.items():
             members.setdefault(day, set()).update(new)
-    if {u: p for u, p in persons.items() if p != Person()} != {
-        u: p for u, p in world.redis.all_persons(shard).items() if p != Person()
-    }:
-        raise Violation(f"shard {shard}: Redis is not the fold of the ledger")
+        for projection in RELEASES:
+            if world.redis.head_hash(shard, projection) == block.hash:  # the last one, or an earlier one
+                _check_projection(world, shard, projection, persons, members)
+
+
+def _check_projection(
+    world: World, shard: int, projection: str, persons: dict[str, Person], members: dict[int, set[int]]
+) -> None:
+    """A release's projection is the fold up to its head."""
+    kept = world.redis.state(shard, projection).members
+    found = world.redis.all_persons(shard, projection)
+    same_persons = _told(persons) == _told(found)
+    wanted = turned(members) if projection == OTHER else members
+    if not same_persons or {d: set(m) for d, m in wanted.items()} != {d: m for d, m in kept.items() if m}:
+        raise Violation(f"shard {shard}: projection {projection} is not the fold of the ledger")
+
+
+def _told(persons: dict[str, Person]) -> dict[str, Person]:
+    """Those of whom there is anything to say."""
+    return {uid: person for uid, person in persons.items() if person != Person()}
 
 
 def _cycle_of(world: World, block: Block) -> Cycle:

@@ -15,9 +15,11 @@ from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Mark, Run
+from sinks.fingerprint import FINGERPRINT
 from sinks.memory import MemoryStore
 from sinks.ports import Doubt, Snapshot
 from tests.simulation.loop import process as current
+from tests.simulation.trouble import found_head
 
 CALL_S = 0.02  # the longest of an ordinary call, half on the way and half on the way back
 LATE_S = 8.0  # how much later than its sender gave up a produce may still arrive
@@ -26,8 +28,8 @@ LATE_S = 8.0  # how much later than its sender gave up a produce may still arriv
 class Process:
     """One operating system process of a worker; dead ones never get an answer again."""
 
-    def __init__(self, world: Any, name: str) -> None:
-        self.world, self.name, self.alive = world, name, True
+    def __init__(self, world: Any, name: str, projection: str = FINGERPRINT) -> None:
+        self.world, self.name, self.alive, self.projection = world, name, True, projection
         self.paused_until_s = 0.0
         self.commands_ends: dict[int, tuple[str, int]] = {}  # as it learned them when it placed a shard
 
@@ -120,12 +122,11 @@ class LedgerPort:
 class StorePort:
     """`Store` of one process."""
 
-    def __init__(self, process: Process) -> None:
-        self._process, self._world = process, process.world
-        self._store = MemoryStore(process.world.redis)
+    def __init__(self, process: Process, store: MemoryStore) -> None:
+        self._process, self._world, self._store = process, process.world, store
 
     async def load_head(self, shard: int) -> Head | None:
-        return await self._process.io("load head", lambda: self._store.load_head(shard))
+        return await self._process.io("load head", lambda: found_head(self._world, shard, self._store))
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
         return await self._process.io("read state", lambda: self._store.read(shard, uids, lookups))
@@ -135,7 +136,7 @@ class StorePort:
 
     async def reset(self, shard: int) -> int:
         if self._world.chance.fault("reset cut off", 0.02):
-            self._world.redis.tear(shard)
+            self._world.redis.tear(shard, projection=self._store.projection)
             self._world.count("redis: a reset cut off")
             self._world.story(f"shard {shard}: a reset is cut off")
             raise Doubt("reset: the connection was lost")

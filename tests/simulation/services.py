@@ -10,6 +10,7 @@ from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
+from sinks.fingerprint import FINGERPRINT
 from sinks.memory import MemoryLedger, MemoryRedis
 
 
@@ -25,21 +26,41 @@ class Ledger(MemoryLedger):
 
 
 class Redis(MemoryRedis):
-    """Redis, and a look at its heads."""
+    """Redis, and a look at its heads. `whole`: (projection, shard) to whose head nothing happened."""
 
-    def all_persons(self, shard: int) -> dict[str, Person]:
-        return {uid: decode_person(value) for uid, value in self.state(shard).persons.items()}
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: set[tuple[str, int]] = set()
+
+    def names(self) -> set[str]:
+        """The projections that there are."""
+        return {name for by_name in self._shards.values() for name in by_name}
+
+    def tear(self, shard: int, mark: str = "reset", projection: str = FINGERPRINT) -> None:
+        self.whole.discard((projection, shard))
+        super().tear(shard, mark, projection)
+
+    def spoil(self, shard: int, day: int, projection: str = FINGERPRINT) -> None:
+        self.whole.discard((projection, shard))
+        super().spoil(shard, day, projection)
+
+    def restore(self, shard: int, copied: object | None) -> None:
+        self.whole = {(name, number) for name, number in self.whole if number != shard}
+        super().restore(shard, copied)
+
+    def all_persons(self, shard: int, projection: str = FINGERPRINT) -> dict[str, Person]:
+        return {uid: decode_person(value) for uid, value in self.state(shard, projection).persons.items()}
 
     def overwrite(self, shard: int, uid: str, person: Person) -> None:
         """What no worker would do."""
         self.state(shard).persons[uid] = encode_person(person)
 
-    def heal(self, shard: int) -> None:
+    def heal(self, shard: int, projection: str) -> None:
         """What made a command fail is gone, as a right that is given back: no read finds it any more."""
-        self.state(shard).spoilt_days.clear()
+        self.state(shard, projection).spoilt_days.clear()
 
-    def head_hash(self, shard: int) -> bytes:
-        state = self.state(shard)
+    def head_hash(self, shard: int, projection: str) -> bytes:
+        state = self.state(shard, projection)
         return state.head.hash if state.head and not state.torn else ZERO_HASH
 
 
@@ -109,6 +130,6 @@ def unsettled(world: Any) -> str:
                 return f"{topic} is not adopted in shard {shard}"
         if world.archive.last(shard) != chain[-1].meta.seq:
             return f"shard {shard} is not archived"
-        if world.redis.head_hash(shard) != world.heads[shard]:
+        if world.redis.head_hash(shard, world.intake.owner[shard].projection) != world.heads[shard]:
             return f"Redis of shard {shard} is not at the ledger's head"
     return "" if world.published == set().union(*world.wanted.values()) else "outcomes are missing"

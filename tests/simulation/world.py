@@ -47,6 +47,7 @@ from tests.simulation.outside import (
     ledger_record,
 )
 from tests.simulation.positions import move
+from tests.simulation.releases import Roll, store_of
 from tests.simulation.services import CountingArchive, Ledger, Redis, Violation, month, opened_next, unsettled
 from tests.simulation.trouble import before_commit, trouble
 
@@ -68,7 +69,7 @@ class World:
         # By block: where `commands` stood after it, and to where it was known to its writer when placed.
         self.commands_due: dict[bytes, tuple[str, int]] = {}
         self.commands_known: dict[bytes, tuple[str, int]] = {}
-        self.operator = Operator(self)
+        self.operator, self.roll = Operator(self), Roll(self)
         self.heads = dict.fromkeys(
             range(self.shards), ZERO_HASH
         )  # of the accepted chain, by the reader's rule
@@ -112,7 +113,8 @@ class World:
     # --- the workers ---------------------------------------------------------------------------------------
 
     def _intake(self, process: Process, expected: Expected) -> Intake:
-        ports = (StorePort(process), LedgerPort(process), PublisherPort(process), TopicsPort(process))
+        store = StorePort(process, store_of(self.redis, process.projection))
+        ports = (store, LedgerPort(process), PublisherPort(process), TopicsPort(process))
         return Intake(expected, traffic.APPS, *ports, fail=lambda error: self._gives_up(process, error))
 
     def _archiver(self, process: Process) -> ArchiveHandler:
@@ -197,7 +199,8 @@ class World:
             self.count(f"redis: commit refused: {doubt}")
             raise
         finally:
-            self.redis.heal(change.shard)
+            self.redis.heal(change.shard, store.projection)
+        self.redis.whole.add((store.projection, change.shard))
         hashes = [block.hash for block in self.accepted[change.shard]]
         if change.head.hash not in hashes:
             raise self.violation(
@@ -239,7 +242,7 @@ class World:
                 genesis_block("sim", shard, GENESIS, self.start_ms - 60_000, [self._commands_source()]),
                 Process(self, "up"),
             )
-        beside = (trouble(self), self.operator.operate())
+        beside = (trouble(self), self.operator.operate(), *([self.roll.roll()] if self.roll.happens else []))
         workers = (self.intake.coordinate(2), self.archivers.coordinate(2))
         others = [self.loop.create_task(task) for task in (*workers, *beside)]
         try:

@@ -8,8 +8,9 @@ import pytest
 from schemas.codec import read_report
 from schemas.command import read_command
 from schemas.export import ROOT
+from schemas.formats import NEWEST
 from schemas.kinds import COMMANDS, NAMES, Kind, kind_of
-from schemas.refusal import FORBIDDEN_KINDS, Refusal
+from schemas.refusal import Refusal, forbidden_kinds
 from schemas.topics import COMMANDS as TOPIC
 from schemas.verdicts import Verdict
 from tests.making import record
@@ -25,7 +26,7 @@ SCHEMA = jsonschema.Draft202012Validator(
 def test_each_kind_of_command_has_an_example_that_is_obeyed(kind: Kind) -> None:
     value = (FOLDER / f"{NAMES[kind]}.json").read_bytes()
     SCHEMA.validate(json.loads(value))
-    command = read_command(value)
+    command = read_command(value, NEWEST)
     assert command is not None
     assert (type(command), kind_of(command)) == (COMMANDS[kind], kind)
     row = decided((TOPIC, value)).rows.to_pylist()[-1]
@@ -38,7 +39,7 @@ def test_there_is_an_example_for_nothing_else() -> None:
 
 
 def test_no_app_may_send_what_the_platform_says_or_does() -> None:
-    assert {NAMES[kind] for kind in Kind if kind not in (Kind.NONE, Kind.REPORT)} < FORBIDDEN_KINDS
+    assert {NAMES[kind] for kind in Kind if kind not in (Kind.NONE, Kind.REPORT)} < forbidden_kinds(NEWEST)
     for kind in COMMANDS:
         found = read_report(record(kind=NAMES[kind]))
         assert found == Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {NAMES[kind]}")

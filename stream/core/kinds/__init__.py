@@ -4,7 +4,7 @@ from typing import Any
 
 from schemas import kinds
 from schemas.kinds.said import Said
-from stream.core.kinds import adopt, app, clock, dismiss, replay
+from stream.core.kinds import adopt, app, clock, dismiss, format, replay
 from stream.core.kinds.command_kind import CommandKind
 
 _KINDS: tuple[CommandKind[Any], ...] = (
@@ -12,6 +12,7 @@ _KINDS: tuple[CommandKind[Any], ...] = (
     app.KIND,
     clock.KIND,
     dismiss.KIND,
+    format.KIND,
     replay.KIND,
 )
 COMMAND_KINDS: dict[type[Said], CommandKind[Any]] = {kind.command: kind for kind in _KINDS}
