@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from schemas.fields import types_in
 from schemas.limits import LATE_WINDOW_DAYS, REMEMBERED_DAYS
+from schemas.rules import CAPS_KEPT_DAYS
 from schemas.state import Head, Person
 from sinks.redis_keys import BUCKETS, Keys
 
@@ -41,6 +42,7 @@ FINGERPRINT = fingerprint(
     FOLD,
     LATE_WINDOW_DAYS,
     REMEMBERED_DAYS,
+    CAPS_KEPT_DAYS,
     BUCKETS,
     (_KEYS.head, _KEYS.person_prefix, _KEYS.generation(0, 0)),
     [(kind.__name__, kind.__struct_fields__) for state in (Head, Person) for kind in _structs(state)],

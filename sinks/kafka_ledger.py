@@ -162,13 +162,10 @@ class KafkaPublisher:
         futures = []
         batch = self._producer.create_batch()
         for message in messages:
-            if (
-                batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
-                is None
-            ):
+            if batch.append(key=message.key, value=message.value, timestamp=None) is None:
                 futures.append(await self._producer.send_batch(batch, topic, partition=shard))
                 batch = self._producer.create_batch()
-                batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
+                batch.append(key=message.key, value=message.value, timestamp=None)
         futures.append(await self._producer.send_batch(batch, topic, partition=shard))
         for future in futures:
             future.add_done_callback(known)

@@ -7,11 +7,14 @@ import pyarrow.compute as pc
 from schemas.block import Block, Span
 from schemas.command import decode_inputs
 from schemas.kinds import COMMANDS
-from schemas.limits import LATE_WINDOW_DAYS, REMEMBERED_DAYS
+from schemas.limits import REMEMBERED_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
+from schemas.rules import CAPS_KEPT_DAYS
 from schemas.state import Change, Head, Person, Source
 from schemas.verdicts import Verdict
 from stream.core.kinds import COMMAND_KINDS
+
+_EXPIRED = int(Verdict.EXPIRED)  # what an IntEnum does in Python code is slow, and this is asked for each row
 
 
 def touched(block: Block) -> list[str]:
@@ -80,29 +83,38 @@ def _commanded(block: Block, head: Head) -> Head:
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
-    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
-    columns = [column.to_pylist() for column in rows.columns]
-    for uid, verdict, points, expiry_day, occurred_ms in zip(*columns, strict=True):
+    moves = _nonzero(block, "points_milli")
+    names = ("uid", "verdict", "points_milli", "expiry_day")
+    columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
+    days = pa.array(_days(block)).filter(moves).to_pylist()
+    for uid, verdict, points, expiry_day, day in zip(*columns, days, strict=True):
         person = changed.get(uid)
         if person is None:
-            old = persons.get(uid) or Person()
-            oldest = today - LATE_WINDOW_DAYS  # reports of an earlier day are too late for ever
-            kept = {day: used for day, used in old.used_caps.items() if day >= oldest}
-            person = changed[uid] = Person(dict(old.lots), kept)
-        if verdict == Verdict.EXPIRED:
-            if person.lots.pop(expiry_day, 0) != -points:
+            person = changed[uid] = _copied(persons.get(uid), today)
+        lots, used = person.lots, person.used_caps
+        if verdict == _EXPIRED:
+            if lots.pop(expiry_day, 0) != -points:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
-        day = shanghai_day(occurred_ms)
-        person.lots[expiry_day] = person.lots.get(expiry_day, 0) + points
-        person.used_caps[day] = person.used_caps.get(day, 0) + points
+        lots[expiry_day] = lots.get(expiry_day, 0) + points
+        used[day] = used.get(day, 0) + points
     return changed
+
+
+def _copied(old: Person | None, today: int) -> Person:
+    """A person to be changed, without what no report that can still come counts against."""
+    if old is None:
+        return Person()
+    used, oldest = old.used_caps.copy(), today - CAPS_KEPT_DAYS
+    for day in old.used_caps:
+        if day < oldest:
+            del used[day]
+    return Person(old.lots.copy(), used)
 
 
 def _members(block: Block) -> dict[int, list[int]]:
     """The dedupe members that the block's rows leave behind, by generation."""
-    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
+    days = _days(block)
     members: dict[int, list[int]] = {}
     for name in ("id_member", "claim_member"):
         values = _numbers(block, name)
@@ -116,6 +128,11 @@ def _retired(before: int, today: int) -> range:
     """Generations that this block makes too old; at most those that can exist, however far time jumped."""
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
     return range(before - REMEMBERED_DAYS, min(today - REMEMBERED_DAYS, newest + 1))
+
+
+def _days(block: Block) -> np.ndarray:
+    """The Asia/Shanghai days of the rows' behaviours."""
+    return (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:

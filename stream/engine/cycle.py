@@ -29,7 +29,7 @@ NOT_ADOPTED = (
     "topic commands was made again, or lost records unread, and does not begin with its adoption:"
     " run `points topics adopt commands`"
 )
-# How often a live worker reads back what it wrote, for some 5 us a row of that block; tests do it each time.
+# How often a live worker reads back what it wrote, for 1 us a row of a full block; tests do it each time.
 READ_BACK_EVERY_BLOCKS = 64
 
 
@@ -172,7 +172,8 @@ def newer_format(shard: int, what: str, release: str) -> OperatorError:
     """Why this release gives a shard up: `release`, or a later one, knows a format that it does not."""
     return OperatorError(
         f"Shard {shard}: {what}; this is release {RELEASE}.",
-        f"start release {release} or a later one: nothing was written by this one. See docs/upgrade.md.",
+        f"start release {release} or a later one: nothing was written by this one;"
+        " see docs/runbook.md, a newer format.",
     )
 
 

@@ -161,13 +161,13 @@ def ledger(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, Cal
 
 @pytest.fixture(params=BOTH)
 def publisher(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, Callable]]:
-    """A publisher, and what a topic holds: (partition, key, value, headers) from the marked place on."""
+    """A publisher, and what a topic holds: (partition, key, value) from the marked place on."""
     if request.param == "memory":
         made = MemoryPublisher()
         yield (
             made,
             lambda topic, _count: [
-                (partition, m.key, m.value, m.headers) for t, partition, m in made.published if t == topic
+                (partition, m.key, m.value) for t, partition, m in made.published if t == topic
             ],
         )
         return
@@ -197,4 +197,4 @@ def _last_records(settings: Any, topic: str, count: int) -> list[tuple]:
     consumer.assign(places)
     found = consumer.consume(due, timeout=20) if due else []
     consumer.close()
-    return [(m.partition(), m.key(), m.value(), m.headers() or []) for m in found]
+    return [(m.partition(), m.key(), m.value()) for m in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.limits import LATE_WINDOW_DAYS
 from tests.docs.blocks import ROOT, fenced_blocks
 
 PAGE = ROOT / "docs" / "internals.md"
@@ -156,3 +157,18 @@ def test_a_field_of_which_too_little_is_declared_is_refused_as_it_is_loaded(
     load = [sys.executable, "-c", "import schemas.report"]
     done = subprocess.run(load, cwd=copy, capture_output=True, text=True, check=False)
     assert fault in done.stderr
+
+
+def test_a_cap_whose_period_is_not_named_is_refused_as_it_is_loaded(copy: Path) -> None:
+    """How long a person's use is kept follows from the longest period of a cap."""
+    rules = copy / "schemas" / "rules.py"
+    text, line = rules.read_text(), "    daily_cap_points: Annotated[int, Meta(ge=1)]\n"
+    with_cap = text.replace(line, line + line.replace("daily", "monthly"))
+    rules.write_text(with_cap)
+    load = [sys.executable, "-c", "from schemas.rules import CAPS_KEPT_DAYS; print(CAPS_KEPT_DAYS)"]
+    done = subprocess.run(load, cwd=copy, capture_output=True, text=True, check=False)
+    assert "a cap without its period in _CAP_PERIODS_DAYS" in done.stderr
+    rules.write_text(
+        with_cap.replace('"daily_cap_points": 1}', '"daily_cap_points": 1, "monthly_cap_points": 31}')
+    )
+    assert run(copy, *load) == f"{LATE_WINDOW_DAYS + 30}\n"

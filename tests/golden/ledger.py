@@ -3,7 +3,7 @@
 Everything here is asked of a release's code, so that a later one can be asked the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,15 +85,15 @@ def opened(release: Release, records: list[Written]) -> list[Any]:
     return blocks
 
 
-def decided(release: Release, turns: list[Turn], chain: list[Any] | None = None) -> Iterator[Any]:
-    """Blocks as a release decides them; each on the state that `chain` leaves, or on what it wrote itself."""
+def decided(release: Release, turns: list[Turn], chain: Sequence[Any] = ()) -> Iterator[Any]:
+    """Blocks as a release decides them: each on the state that `chain` leaves, and behind that on its own."""
     block_of, core = release["schemas.block"], release["stream.core.decide"]
     begins = block_of.Span(*msgspec.structs.astuple(scenario.begins()))
     state, offset = State(release), 0
 
     def settled(block: Any) -> Any:
         nonlocal offset
-        state.take(chain[offset] if chain else block, offset)
+        state.take(chain[offset] if offset < len(chain) else block, offset)
         offset += 1
         return block
 
@@ -163,10 +163,15 @@ def write(folder: Path, golden: Golden) -> None:
         (folder / f"{name}.json").write_bytes(text + b"\n")
 
 
+def written(block: Any) -> Written:
+    """A block as the topic has it."""
+    return Written(block.prev, block.hash, block.meta.release, block.value)
+
+
 def made(release: Release, turns: list[Turn]) -> Golden:
     """A ledger as a release writes it."""
     state, records = State(release), []
     for offset, block in enumerate(decided(release, turns)):
         state.take(block, offset)
-        records.append(Written(block.prev, block.hash, block.meta.release, block.value))
+        records.append(written(block))
     return Golden(turns, records, state.told())

@@ -11,7 +11,7 @@ from tests.releases.release import PRESENT
 def main() -> None:
     """Writes the files."""
     folder = ledger.FOLDER / f"format_{NEWEST}"
-    golden = ledger.made(PRESENT, scenario.story())
+    golden = ledger.made(PRESENT, scenario.story().turns)
     ledger.write(folder, golden)
     print(f"{folder.relative_to(ledger.FOLDER.parents[1])}: {len(golden.records)} records")
 

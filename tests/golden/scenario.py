@@ -116,7 +116,7 @@ def metres(name: str, metres: int, **said: object) -> tuple[str, bytes]:
     return METRO, record(name, activity={"distance_m": metres}, **said)
 
 
-def story() -> list[Turn]:
+def story() -> Story:
     """The whole scenario."""
     said = Story()
     said.turn(app(METRO), app(BUS))
@@ -131,7 +131,7 @@ def story() -> list[Turn]:
     said.turn((COMMANDS, encoded(ClockCommand(at=NOON + 60 * DAY, **LABELS))))
     later = [record(f"later-{n}", NOON + 60 * DAY, uid=uid(0, n)) for n in range(2)]
     said.turn(*((METRO, value) for value in later))
-    return said.turns
+    return said
 
 
 def _refuse_early(said: Story) -> None:

@@ -3,6 +3,9 @@
 import importlib
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
+
+import msgspec
 
 
 class Release:
@@ -18,6 +21,13 @@ class Release:
     def name(self) -> str:
         """As it stands in the blocks that it writes."""
         return self["schemas.block"].RELEASE
+
+    def head(self, head: Any) -> Any:
+        """A head that any release stored, as this one reads it."""
+        own = self["schemas.state"].Head
+        if head is None or isinstance(head, own):
+            return head
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(head), type=own)
 
 
 PRESENT = Release(importlib.import_module)

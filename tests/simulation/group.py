@@ -8,7 +8,6 @@ from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
 
 from schemas.topics import COMMANDS, LEDGER
-from sinks.fingerprint import FINGERPRINT
 from stream.batches.fetch import Fetch
 from tests.simulation.loop import process as current
 from tests.simulation.outside import Process
@@ -95,7 +94,6 @@ class Group:
         self.world, self.kind, self.topics, self._make = world, kind, topics, make_handler
         self.members: list[SimpleNamespace] = []
         self.owner: dict[int, Process] = {}
-        self.projection = FINGERPRINT  # of the release that is started from now on
         self.rebalance_due = False
         self._rebalancing = asyncio.Lock()
         self._born = 0
@@ -103,7 +101,9 @@ class Group:
     def start_member(self) -> None:
         """A new process joins."""
         self._born += 1
-        process = Process(self.world, f"{self.kind}-{self._born}", self.projection)
+        process = Process(
+            self.world, f"{self.kind}-{self._born}", self.world.upgrade.release, self.world.roll.projection
+        )
         token = current.set(process)
         handler = self._make(process)
         consumer = Consumer(self, process, handler)
@@ -152,6 +152,8 @@ class Group:
         if not listening:
             return
         self.world.story(f"{self.kind}: rebalance over {', '.join(m.process.name for m in listening)}")
+        if len({member.process.release for member in listening}) > 1:
+            self.world.count(f"release: a mixed group rebalanced: {self.kind}")
         for member in self.members:
             if member not in listening:
                 member.consumer.assigned = set()  # it does not know yet
@@ -162,8 +164,8 @@ class Group:
             share = self.world.chance.below("share", len(listening))
             shares[share] |= {TP(topic, shard) for topic in self.topics}
             before, self.owner[shard] = self.owner.get(shard), listening[share].process
-            if before is not None and before.projection != self.owner[shard].projection:
-                self.world.count("release: a shard handed from one projection to the other")
+            if self.kind == "intake" and before and before.projection != self.owner[shard].projection:
+                self.world.count("projection: a shard handed from one to the other")
             if self.kind == "intake" and self.world.chance.fault("a topic apart from its shard", 0.03):
                 # As while an app is new and not all workers know it: Faust hands its topic out by itself.
                 shares[share].discard(apart := TP(self.topics[-1], shard))

@@ -5,13 +5,14 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.block import Block, open_next
+from schemas.block import Block
 from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
 from sinks.fingerprint import FINGERPRINT
 from sinks.memory import MemoryLedger, MemoryRedis
+from tests.releases.release import Release
 
 
 class Violation(AssertionError):
@@ -51,15 +52,24 @@ class Redis(MemoryRedis):
     def all_persons(self, shard: int, projection: str = FINGERPRINT) -> dict[str, Person]:
         return {uid: decode_person(value) for uid, value in self.state(shard, projection).persons.items()}
 
-    def overwrite(self, shard: int, uid: str, person: Person) -> None:
+    def others(self, shard: int, projection: str) -> dict[str, bytes]:
+        """The hashes of the heads of all other projections that are whole, by their names."""
+        return {
+            name: state.head.hash
+            for name, state in self._shards[shard].items()
+            if name != projection and state.head and not state.torn
+        }
+
+    def overwrite(self, shard: int, projection: str, uid: str, person: Person) -> None:
         """What no worker would do."""
-        self.state(shard).persons[uid] = encode_person(person)
+        self.state(shard, projection).persons[uid] = encode_person(person)
 
-    def heal(self, shard: int, projection: str) -> None:
+    def heal(self, shard: int) -> None:
         """What made a command fail is gone, as a right that is given back: no read finds it any more."""
-        self.state(shard, projection).spoilt_days.clear()
+        for state in self._shards[shard].values():
+            state.spoilt_days.clear()
 
-    def head_hash(self, shard: int, projection: str) -> bytes:
+    def head_hash(self, shard: int, projection: str = FINGERPRINT) -> bytes:
         state = self.state(shard, projection)
         return state.head.hash if state.head and not state.torn else ZERO_HASH
 
@@ -97,16 +107,17 @@ class CountingArchive(MemoryArchive):
         return True
 
 
-_blocks: dict[bytes, Block] = {}
+_blocks: dict[tuple[str, bytes], Block] = {}
 
 
-def opened_next(record: LedgerRecord, shard: int, seq: int) -> Block:
-    """`open_next`, once for each record of the ledger, however many readers it has."""
-    block = _blocks.get(record.hash)
+def opened_next(release: Release, record: LedgerRecord, shard: int, seq: int) -> Block:
+    """A release's `open_next`, once for each record of the ledger, however many readers it has."""
+    block = _blocks.get((release.name, record.hash))
     if block is None:
         if len(_blocks) > 2_000:
             _blocks.clear()
-        block = _blocks[record.hash] = open_next(record, shard, seq)
+        block = release["schemas.block"].open_next(record, shard, seq)
+        _blocks[release.name, record.hash] = block
     return block
 
 
@@ -130,6 +141,6 @@ def unsettled(world: Any) -> str:
                 return f"{topic} is not adopted in shard {shard}"
         if world.archive.last(shard) != chain[-1].meta.seq:
             return f"shard {shard} is not archived"
-        if world.redis.head_hash(shard, world.intake.owner[shard].projection) != world.heads[shard]:
+        if world.redis.head_hash(shard, world.upgrade.in_use(shard)) != world.heads[shard]:
             return f"Redis of shard {shard} is not at the ledger's head"
     return "" if world.published == set().union(*world.wanted.values()) else "outcomes are missing"

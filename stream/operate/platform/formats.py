@@ -50,13 +50,13 @@ def activate(settings: Settings, number: int, said: dict[str, str]) -> dict[int,
         if number < head.format:
             raise OperatorError(
                 f"Shard {shard} has format {head.format} in force: there is no way back to {number}.",
-                "see docs/upgrade.md, going back: only a release before any activation can be gone back to.",
+                "start releases that know it; see docs/upgrade.md, Going back.",
             )
     if other := [worker for worker in workers(settings) if worker.release != RELEASE]:
         told = ", ".join(f"{w.group} on {w.host}: {w.release or 'not told'}" for w in other)
         raise OperatorError(
             f"Workers of another release than {RELEASE} run ({told}): they would end, and their shards wait.",
-            "upgrade every worker first (docs/upgrade.md, roll), then repeat the command.",
+            "upgrade these workers first, then repeat the command; see docs/upgrade.md, Roll.",
         )
     return say(
         settings,

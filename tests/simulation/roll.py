@@ -5,12 +5,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import msgspec
-
-from schemas.state import Change, Head
+from schemas.state import Head
 from sinks.fingerprint import FINGERPRINT
-from sinks.memory import MemoryRedis, MemoryStore
-from sinks.ports import Doubt, Snapshot
+from sinks.ports import Doubt
 from stream.core.apply_all import Step
 from stream.engine.projections import Worker, build, drop_others
 from stream.engine.recovery import Expected
@@ -18,46 +15,26 @@ from stream.errors import OperatorError
 from tests.simulation import traffic
 from tests.simulation.loop import process as current
 from tests.simulation.outside import LedgerPort, Process, StorePort
-
-OTHER = "07e4c1"  # as the fingerprint of another release
-RELEASES = (FINGERPRINT, OTHER)
-
-
-class OtherStore(MemoryStore):
-    """The store of a release that keeps members in another form: it finds none that the first one left."""
-
-    def __init__(self, server: MemoryRedis) -> None:
-        super().__init__(server, OTHER)
-
-    async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
-        found = await super().read(shard, uids, turned(lookups))
-        return found._replace(seen={~member for member in found.seen})
-
-    async def commit(self, change: Change) -> None:
-        await super().commit(msgspec.structs.replace(change, members=turned(change.members)))
-
-
-def turned(members: dict[int, Any]) -> dict[int, list[int]]:
-    """Members in the other release's form, or back."""
-    return {day: [~member for member in of_day] for day, of_day in members.items()}
-
-
-def store_of(server: MemoryRedis, projection: str) -> MemoryStore:
-    """The store of one worker of a release."""
-    return OtherStore(server) if projection == OTHER else MemoryStore(server)
+from tests.simulation.projections import OTHER, PROJECTIONS
 
 
 class Roll:
-    """What an operator does about releases; `happens`: in this run."""
+    """What an operator does about projections. `projection`: what a worker keeps that starts now."""
 
     def __init__(self, world: Any) -> None:
         self._world, self._born = world, 0
-        self.happens = world.chance.uniform("a roll") < 0.3
+        self.planned = not world.upgrade.planned and world.chance.uniform("a roll") < 0.4
+        self._projection = FINGERPRINT
+
+    @property
+    def projection(self) -> str:
+        upgrade = self._world.upgrade
+        return self._projection if self.planned else upgrade.projection(upgrade.release)
 
     async def roll(self) -> None:
         """Forward and back, worker by worker; a build ahead of it, and the end of it, when it pleases."""
         world, chance = self._world, self._world.chance
-        while True:
+        while self.planned:
             await asyncio.sleep(0.5 + 2 * chance.uniform("a roll's pace"))
             if chance.fault("rolled", 0.35):
                 self._replace_a_worker()
@@ -66,16 +43,16 @@ class Roll:
             if chance.fault("finished", 0.25):
                 await self._run("finish", self._finish)
             if len({member.process.projection for member in world.intake.members}) > 1:
-                world.count("release: a group of both")
+                world.count("projection: a group of both")
 
     def _replace_a_worker(self) -> None:
         group, chance = self._world.intake, self._world.chance
-        forward = group.projection == FINGERPRINT
-        group.projection = OTHER if forward else FINGERPRINT
-        self._world.count(f"release: rolled {'forward' if forward else 'back'}")
-        alive = [m for m in group.members if m.process.alive and m.process.projection != group.projection]
-        if alive:
-            chance.choose("replaced", alive).process.crash(f"replaced by one of {group.projection}")
+        forward = self._projection == FINGERPRINT
+        self._projection = OTHER if forward else FINGERPRINT
+        self._world.count(f"projection: rolled {'forward' if forward else 'back'}")
+        others = [m for m in group.members if m.process.alive and m.process.projection != self._projection]
+        if others:
+            chance.choose("replaced", others).process.crash(f"replaced by one of {self._projection}")
 
     async def _run(self, name: str, command: Any) -> None:
         """One command of an operator, in a process of its own, which may die or fall silent as any other."""
@@ -90,9 +67,9 @@ class Roll:
             process.crash("its operator gives up")
 
     async def _build(self, process: Process) -> None:
-        world, projection = self._world, self._world.chance.choose("built", list(RELEASES))
+        world, projection = self._world, self._world.chance.choose("built", list(PROJECTIONS))
         used = {member.process.projection for member in world.intake.members}
-        store, ledger = StorePort(process, store_of(world.redis, projection)), LedgerPort(process)
+        store, ledger = StorePort(process, projection), LedgerPort(process)
         expected = Expected("sim", world.shards, traffic.rules())
 
         def taken(shard: int, head: Head, step: Step) -> None:
@@ -102,7 +79,7 @@ class Roll:
 
     async def _finish(self, process: Process) -> None:
         world, group = self._world, self._world.intake
-        own = group.projection
+        own = self._projection
         members = [m.process for m in group.members if m.process.alive and not group.is_silent(m)]
         in_use = {own, *(member.projection for member in members)}
 
@@ -112,7 +89,7 @@ class Roll:
                 raise world.violation(f"finish dropped projection {name}, which is in use")
 
         workers = [Worker(member.name, member.projection) for member in members]
-        stores = {name: StorePort(process, store_of(world.redis, name)) for name in RELEASES}
+        stores = {name: StorePort(process, name) for name in PROJECTIONS}
         await drop_others(own, world.redis.names(), workers, stores.__getitem__, world.shards, dropped)
 
 
