@@ -8,6 +8,7 @@ schemas/block.py.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _DOMAIN = b"points-ledger\n"
@@ -40,7 +41,7 @@ def record_hash(prev: bytes, value: bytes) -> bytes:
     return digest.digest()
 
 
-def read_record(value: bytes | None, headers: list[tuple[str, bytes | None]]) -> LedgerRecord:
+def read_record(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> LedgerRecord:
     """The record as its headers describe it. Total: what lacks them follows no head."""
     named = dict(headers)
     release = (named.get("release") or b"").decode("utf-8", "replace")

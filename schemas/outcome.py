@@ -99,20 +99,21 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
         uid,
         report_id,
         detail,
-        reduction,
-        points,
-        balance,
+        reduction_mg,
+        points_milli,
+        balance_milli,
         tells_balance,
-        day,
+        expiry_day,
     ) in enumerate(zip(*columns, strict=True)):
         messages = told[source]
         if messages is None:
             continue
-        if day not in dates:
-            dates[day] = date_of_day(day).isoformat()
+        if expiry_day not in dates:
+            dates[expiry_day] = date_of_day(expiry_day).isoformat()
         key, code, topic = uid.encode() or None, CODES[verdict], topics[source]
         outcome = Outcome(
-            VERSION, report_id, code, detail, reduction, points, balance if tells_balance else 0, dates[day],
+            VERSION, report_id, code, detail, reduction_mg, points_milli,
+            balance_milli if tells_balance else 0, dates[expiry_day],
             topic, spans[source].topic_id, shard, offset, last_offset, shard, seq, row,
         )  # fmt: skip
         value = _encode(outcome)

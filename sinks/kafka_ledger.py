@@ -159,14 +159,15 @@ class KafkaPublisher:
         return messages.keys() - there.keys()
 
     async def _send(self, topic: str, shard: int, messages: list[Message]) -> list[asyncio.Future]:
-        futures = []
-        batch = self._producer.create_batch()
+        producer, futures = self._producer, []
+        assert producer is not None, "it is started before it publishes"
+        batch = producer.create_batch()
         for message in messages:
             if batch.append(key=message.key, value=message.value, timestamp=None) is None:
-                futures.append(await self._producer.send_batch(batch, topic, partition=shard))
-                batch = self._producer.create_batch()
+                futures.append(await producer.send_batch(batch, topic, partition=shard))
+                batch = producer.create_batch()
                 batch.append(key=message.key, value=message.value, timestamp=None)
-        futures.append(await self._producer.send_batch(batch, topic, partition=shard))
+        futures.append(await producer.send_batch(batch, topic, partition=shard))
         for future in futures:
             future.add_done_callback(known)
         return futures

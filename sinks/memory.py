@@ -79,11 +79,11 @@ class MemoryRedis:
         self._shards[shard].pop(projection, None)
         self.touch(shard, projection)
 
-    def copy_of(self, shard: int) -> object:
+    def copy_of(self, shard: int) -> dict[str, _ShardState]:
         """The shard as it is now, for `restore`."""
         return copy.deepcopy(self._shards[shard])
 
-    def restore(self, shard: int, copied: object | None) -> None:
+    def restore(self, shard: int, copied: dict[str, _ShardState] | None) -> None:
         """Puts an earlier copy in place, or empties the shard: acknowledged writes are lost."""
         self._shards[shard] = copy.deepcopy(copied) if copied else defaultdict(_ShardState)
         self._touched[shard] += 1

@@ -32,7 +32,7 @@ class RedisStore:
     """`Store` over one Redis; safe against other workers that still believe they own the shard."""
 
     def __init__(self, client: aioredis.Redis, projection: str = FINGERPRINT) -> None:
-        self._redis = client  # for what needs no WATCH
+        self._redis: Any = client  # for what needs no WATCH; its types know not that replies are bytes
         self._projection = projection
         self._own: dict[int, OwnConnection] = {}
         self._in_turn: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)

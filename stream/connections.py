@@ -83,8 +83,8 @@ class _Watched(asyncio.Protocol):
     def __init__(self, inner: asyncio.Protocol, connections: Connections) -> None:
         self._inner, self._connections = inner, connections
         self._transport: Any = None
-        self.data_received, self.eof_received = inner.data_received, inner.eof_received
-        self.pause_writing, self.resume_writing = inner.pause_writing, inner.resume_writing
+        for name in ("data_received", "eof_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(inner, name))  # handed on without a call of ours
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -38,7 +38,7 @@ def configure_log(home: Path | None = None) -> None:
     structlog.configure(
         processors=[structlog.processors.add_log_level, fold, *_format(sys.stderr.isatty())],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(_Output(_own_file(home) if home else None)),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output(_own_file(home) if home else None))),
     )
     logging.captureWarnings(True)
     logging.root.handlers = [_Records()]

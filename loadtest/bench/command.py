@@ -73,6 +73,7 @@ def bench(
     console = Console(stderr=True) if as_json else Console()
     home = Path(tempfile.mkdtemp(prefix="points-bench-"))
     try:
+        result: Result | OpenLoop
         if rate:
             result = _paced(home, rate, seconds, intake_workers, console)
         else:

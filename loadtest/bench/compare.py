@@ -31,7 +31,7 @@ from loadtest.bench.processes import Workers
 from loadtest.bench.reports import Load
 from loadtest.bench.result import Machine, this_machine
 from loadtest.bench.verify import archive_differences
-from schemas.command import App
+from schemas.kinds.app import App
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic, outcomes_topic
 from stream.errors import OperatorError
@@ -239,7 +239,7 @@ def main(other: Path, records: int, repeat: int, intake_workers: int, out: Path 
     """Drain full queues by this tree and by the one in --other, in turns; exit 1 if a total is wrong."""
     console, machine = Console(stderr=True), this_machine()
     load = Load(records, SEED, dt.datetime.now(SHANGHAI).date())
-    runs = []
+    runs: list[Run] = []
     for _ in range(repeat):
         for tree, root in ((OTHER, other.resolve()), (THIS, ROOT)):
             with console.status(f"run {len(runs) + 1} of {2 * repeat}: {tree}"):

@@ -129,9 +129,10 @@ class _Reader:
             found = self._consumer.consume(5_000, 0.02)
             now_s = time.monotonic()
             for message in found:
-                if not message.error():
+                value = message.value()
+                if value and not message.error():
                     # By hand: parsing the JSON of 30,000 outcomes a second would be half a core.
-                    self.answered_s.setdefault(message.value().split(b'"', 6)[5], now_s)
+                    self.answered_s.setdefault(value.split(b'"', 6)[5], now_s)
 
     def close(self) -> None:
         self._stop.set()

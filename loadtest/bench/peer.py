@@ -35,6 +35,7 @@ if redis.call('SET', KEYS[1], 1, 'NX') then redis.call('HINCRBY', KEYS[2], ARGV[
 def redis_url(settings: Settings) -> str:
     """Where its own user reaches the stack's Redis."""
     stack = stack_file.read(settings.home)
+    assert stack, "the bench has brought it up"
     return stack_file.redis_url(settings.home, stack, PRINCIPAL, settings.password(PRINCIPAL))
 
 
@@ -62,7 +63,9 @@ def peer_app(records: int) -> faust.App:
     done = 0
     began_s = began_cpu_s = 0.0
 
-    @app.agent(app.topic(TOPIC, value_type=bytes), concurrency=CONCURRENCY)
+    topic = app.topic(TOPIC, value_type=bytes)
+
+    @app.agent(topic, concurrency=CONCURRENCY)  # type: ignore[arg-type]  # it hands over a Stream
     async def collect(stream: faust.Stream) -> None:
         nonlocal done, began_s, began_cpu_s
         async for value in stream:

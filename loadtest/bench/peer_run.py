@@ -56,6 +56,7 @@ def _set_up(settings: Settings, password: str) -> None:
     for future in answers.values():
         future.result()
     stack = stack_file.read(settings.home)
+    assert stack, "the bench has brought it up"
     url = stack_file.redis_url(settings.home, stack, REDIS_ADMIN, stack.redis_admin_password)
     with redis.Redis.from_url(url) as client:
         client.acl_setuser(

@@ -63,7 +63,8 @@ def producer_of(client: dict, failures: list[KafkaError], linger_ms: int) -> Pro
     """A producer as apps have one; what the broker refuses is appended to `failures`."""
 
     def on_delivery(error: KafkaError | None, _: Message) -> None:
-        failures.append(error)
+        if error:
+            failures.append(error)
 
     return Producer(
         {

@@ -32,7 +32,8 @@ from sinks.redis_connection import connect
 from sinks.redis_store import RedisStore
 from stream.core.apply import apply
 from stream.core.cycle_input import Cycle
-from stream.core.decide import Platform, decide
+from stream.core.decide import decide
+from stream.core.platform import Platform
 from stream.core.read import read_records
 from stream.engine.recovery import Expected, recover
 from stream.operate import stack
@@ -110,7 +111,9 @@ async def write(settings: Settings, load: Load, rows_a_block: int) -> dict[int, 
 
 def platform_of(genesis: Block) -> Platform:
     """The platform of a fresh stack."""
-    said, key = genesis.meta.genesis, bytes.fromhex(genesis.meta.genesis["dedupe_key"])
+    said = genesis.meta.genesis
+    assert said, "as a first block has it"
+    key = bytes.fromhex(said["dedupe_key"])
     clock, fair = said["simulated_clock"], said["fair_rows_s"]
     return Platform(genesis.meta.platform, said["shards"], key, clock, fair, load_rules())
 

@@ -98,7 +98,8 @@ def open_loop_of(
     differences: list[str],
 ) -> OpenLoop:
     """The figures of a run at a steady rate."""
-    latencies_ms = np.percentile(np.array(paced.latencies_s) * 1_000, [50, 99, 100]).round(1).tolist()
+    latencies_ms = np.percentile(np.array(paced.latencies_s) * 1_000, [50, 99, 100]).round(1)
+    p50_ms, p99_ms, worst_ms = latencies_ms.tolist()
     return OpenLoop(
         date,
         seed,
@@ -107,7 +108,9 @@ def open_loop_of(
         rate,
         round(paced.records / paced.seconds, 1),
         paced.records,
-        *latencies_ms,
+        p50_ms,
+        p99_ms,
+        worst_ms,
         round(paced.ledger_bytes / paced.records, 1),
         round(paced.records / max(1, paced.blocks), 2),
         {kind: round(s / paced.records * 1e6, 2) for kind, s in sorted(paced.cpu_s.items())},
@@ -225,7 +228,8 @@ def _kafka_version() -> str:
 def _redis_version() -> str:
     asked = [str(redis.executable()), "--version"]
     answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
-    return re.search(r"v=(\S+)", answer.stdout).group(1)
+    found = re.search(r"v=(\S+)", answer.stdout)
+    return found.group(1) if found else ""
 
 
 def _cpu_name() -> str:

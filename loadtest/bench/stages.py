@@ -8,7 +8,7 @@ without them. The times of a run belong to its machine; compare two trees in tur
 
 import datetime as dt
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -74,7 +74,7 @@ class Clock:
     """CPU seconds by stage."""
 
     def __init__(self, repeat: int) -> None:
-        self.spent_s: Counter[str] = Counter()
+        self.spent_s: dict[str, float] = defaultdict(float)
         self._repeat = repeat
 
     def time(self, stage: str, run: Callable[[], Any], before: Callable[[], Any] = lambda: None) -> Any:
@@ -149,7 +149,9 @@ class Shard:
     def _taken(self, fetches: list[Fetch]) -> Cycle:
         for fetch in fetches:
             self._buffer.add(fetch)
-        return self._buffer.take(self._head, 0)
+        cycle = self._buffer.take(self._head, 0)
+        assert cycle is not None, "everything that exists is here"
+        return cycle
 
     def _members_of(self, cycle: Cycle, reading: Reading) -> None:
         topics = [f"{span.topic}\0" for span in cycle.sources]

@@ -69,7 +69,11 @@ async def _ledger_sums(settings: Settings) -> Sums:
             reduction_mg += rows.column("reduction_mg").sum().as_py()
             points_milli += rows.column("points_milli").sum().as_py()
     codes[[Verdict.GENESIS, Verdict.COMMAND_APPLIED]] = 0  # rows of the platform, not of the load
-    return {CODES[code]: int(codes[code]) for code in np.flatnonzero(codes)}, reduction_mg, points_milli
+    return (
+        {CODES[code]: int(codes[code]) for code in np.flatnonzero(codes).tolist()},
+        reduction_mg,
+        points_milli,
+    )
 
 
 def _archive_sums(endpoint: Endpoint) -> Sums:

@@ -1,7 +1,7 @@
 """One app as the platform meets it: produces with its own credentials, reads its own outcomes."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer
@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition as Partition
 from loadtest.demo.figures import Summing
 from loadtest.demo.generator import Record
 from schemas.topics import intake_topic, outcomes_topic
+from sinks.app_client.topics import place_of
 from stream.errors import OperatorError
 from stream.operate.platform.onboarding import app_principal
 from stream.settings import Settings
@@ -66,7 +67,7 @@ class AppClient:
 
     def send(self, record: Record) -> None:
         """Hands a record to the producer, which sends it within 5 ms."""
-        arguments = {} if record.partition is None else {"partition": record.partition}
+        arguments: dict[str, Any] = {} if record.partition is None else {"partition": record.partition}
         while True:
             try:
                 self._producer.produce(
@@ -96,7 +97,7 @@ class AppClient:
         for message in self._consumer.consume(10_000, timeout_s):
             if message.error():
                 raise KafkaException(message.error())
-            o = orjson.loads(message.value())
+            o = orjson.loads(message.value() or b"")
             place = (o["shard"], o["seq"], o["row"])
             if place in self._places:
                 continue
@@ -138,9 +139,9 @@ class AppClient:
     def close(self) -> None:
         """Leaves the broker."""
         self._consumer.close()
-        self._producer = None  # librdkafka's threads end with it, before the broker does
+        del self._producer  # librdkafka's threads end with it, before the broker does
 
     def _delivered(self, record: Record, error: KafkaError | None, message: Message) -> None:
         if error:
             raise KafkaException(error)
-        self.sent[message.partition(), message.offset()] = record
+        self.sent[place_of(message)] = record

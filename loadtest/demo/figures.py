@@ -1,6 +1,7 @@
 """What a part of the platform says in sum, in one form for all parts, so that they can be compared."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -8,17 +9,25 @@ class Figures(NamedTuple):
     """`lots`: points in 1/1000 by person and last valid day. The rest is by app; None where a part does not
     keep it (Redis holds persons only)."""
 
-    lots: dict[str, dict[str, int]]
+    lots: Mapping[str, Mapping[str, int]]
     verdicts: Counter[tuple[str, str]] | None
     reduction_mg: Counter[str] | None
     points_milli: Counter[str] | None
+
+    def by_app(self) -> tuple[Counter[tuple[str, str]], Counter[str], Counter[str]]:
+        """Verdicts, reductions and points of a part that keeps them."""
+        verdicts, reduction_mg, points_milli = self[1:]
+        assert verdicts is not None
+        assert reduction_mg is not None
+        assert points_milli is not None
+        return verdicts, reduction_mg, points_milli
 
 
 class Difference(NamedTuple):
     """One value on which the parts disagree, as each of them says it."""
 
     what: str
-    values: dict[str, object]
+    values: Mapping[str, object]
 
 
 class Summing:
@@ -65,7 +74,7 @@ def differences(parts: dict[str, Figures]) -> list[Difference]:
     return found
 
 
-def _agree(said: dict[str, object]) -> bool:
+def _agree(said: Mapping[str, object]) -> bool:
     values = list(said.values())
     return all(value == values[0] for value in values)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
@@ -15,6 +15,7 @@ from schemas.report import date_of_day
 from schemas.state import ZERO_HASH
 from schemas.topics import COMMANDS, LEDGER, app_of
 from schemas.verdicts import CODES
+from sinks.app_client.topics import place_of
 from stream.errors import OperatorError
 from stream.settings import Settings
 
@@ -57,9 +58,10 @@ class LedgerAudit:
         for message in self._consumer.consume(100, timeout_s):
             if message.error():
                 raise KafkaException(message.error())
-            record = read_record(message.value(), message.headers() or [])
-            shard = message.partition()
-            self._next[shard] = message.offset() + 1
+            headers: Any = message.headers() or []  # pairs, as they are read; a dict is for who writes
+            record = read_record(message.value(), headers)
+            shard, offset = place_of(message)
+            self._next[shard] = offset + 1
             if record.follows(self._heads[shard]):
                 block = open_block(record)
                 self._heads[shard] = block.hash

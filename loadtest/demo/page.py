@@ -84,13 +84,14 @@ def _verdicts(result: Result, console: Console) -> None:
     for app, client in result.clients.items():
         for place, record in client.sent.items():
             examples.setdefault((app, client.outcomes[place].verdict), Line(record, client.outcomes[place]))
+    verdicts, _, _ = result.figures.by_app()
     table = Table(title="What became of every record", box=box.SIMPLE_HEAD)
-    for heading, justify in (("app", "left"), ("verdict", "left"), ("records", "right")):
-        table.add_column(heading, justify=justify, no_wrap=True)
+    for heading in ("app", "verdict", "records"):
+        table.add_column(heading, justify="right" if heading == "records" else "left", no_wrap=True)
     table.add_column("one of them", overflow="fold")
     for app in APPS:
         counts = sorted(
-            (item for item in result.figures.verdicts.items() if item[0][0] == app),
+            (item for item in verdicts.items() if item[0][0] == app),
             key=lambda item: -_ORDER[item[0][1]],
         )
         for (_, verdict), count in counts:
@@ -131,7 +132,7 @@ def _amounts(result: Result, console: Console) -> None:
     table = Table(title="What it adds up to", box=box.SIMPLE_HEAD)
     for heading in ("app", "reduction t CO2e", "points"):
         table.add_column(heading, justify="left" if heading == "app" else "right")
-    reduction_mg, points_milli = result.figures.reduction_mg, result.figures.points_milli
+    _, reduction_mg, points_milli = result.figures.by_app()
     for app in APPS:
         table.add_row(app, tonnes(reduction_mg[app]), points(points_milli[app]))
     table.add_row("[bold]all", tonnes(reduction_mg.total()), points(points_milli.total()))
@@ -236,9 +237,10 @@ def _reconciled(result: Result, console: Console) -> None:
         )
     persons = len(set().union(*(part.lots for part in result.parts.values())))
     if not result.differences:
+        _, _, points_milli = result.figures.by_app()
         console.print(
             f"[bold green]reconciled: {' == '.join(result.parts)}[/]\n({persons:,} people, "
-            f"{result.records:,} records, {points(result.figures.points_milli.total())} points)",
+            f"{result.records:,} records, {points(points_milli.total())} points)",
             highlight=False,
         )
         return

@@ -28,8 +28,8 @@ def settled(predicted: dict, outcomes: Iterable[Outcome]) -> Figures:
     for race in predicted["races"]:
         reports = sorted(race["reports"], key=lambda report: arrived.get((report[0], report[1]), _NEVER))
         followed = in_order(reports, dict(race["room_milli"]))
-        for (app, *_), (verdict, mg, points) in zip(reports, followed, strict=True):
+        for (app, *_), (verdict, more_mg, more_milli) in zip(reports, followed, strict=True):
             verdicts[app, verdict] += 1
-            reduction_mg[app] += mg
-            points_milli[app] += points
+            reduction_mg[app] += more_mg
+            points_milli[app] += more_milli
     return Figures(predicted["persons"], verdicts, reduction_mg, points_milli)

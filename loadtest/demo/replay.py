@@ -90,8 +90,9 @@ class Replay:
 
     def close(self) -> None:
         """Leaves the broker."""
-        for end in (self.audit, *self.clients.values()):
-            end.close()
+        self.audit.close()
+        for client in self.clients.values():
+            client.close()
 
     def _exchange(self, records: list[Record], screen: Screen) -> None:
         """Sends the records of a round in order and returns once each of them has its outcome.

@@ -82,12 +82,13 @@ class Result(NamedTuple):
 
     def plain(self) -> dict:
         """The result for programs."""
+        verdicts, reduction_mg, points_milli = self.figures.by_app()
         by_app = {
             app: {
                 "sent": len(self.clients[app].sent),
-                "verdicts": {v: n for (a, v), n in sorted(self.figures.verdicts.items()) if a == app},
-                "reduction_mg": self.figures.reduction_mg[app],
-                "points_milli": self.figures.points_milli[app],
+                "verdicts": {v: n for (a, v), n in sorted(verdicts.items()) if a == app},
+                "reduction_mg": reduction_mg[app],
+                "points_milli": points_milli[app],
             }
             for app in APPS
         }

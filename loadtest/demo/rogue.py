@@ -189,7 +189,7 @@ def read_outcomes(settings: Settings, spans: list[Span], check: Callable[[], Non
             for message in consumer.consume(10_000, 0.5):
                 if message.error():
                     raise KafkaException(message.error())
-                outcomes.append(decode_outcome(message.value()))
+                outcomes.append(decode_outcome(message.value() or b""))
                 last_s = time.monotonic()
                 o = outcomes[-1]
                 if o.last_offset >= due.get(o.partition, o.last_offset + 1):

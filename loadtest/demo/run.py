@@ -64,7 +64,7 @@ def run(options: Options, screen: Screen) -> Result:
             with hostile_beside(options, settings) as rogue:
                 replay.run(screen, begun=rogue.start if rogue else None)
             screen.hide_bars()
-            account = rogue and hostile_account(rogue, workers, screen)
+            account = hostile_account(rogue, workers, screen) if rogue else None
 
             screen.step("asking the oracle, the ledger, Redis and ClickHouse")
             oracle = start_oracle(options)

@@ -4,7 +4,7 @@ import datetime as dt
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 
 class Screen:
@@ -14,8 +14,14 @@ class Screen:
         self._console = console
         self._status = console.status("")
         self._status.start()
-        self._progress: Progress | None = None
-        self._bars: dict[tuple[str, str], int] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._bars: dict[tuple[str, str], TaskID] = {}
 
     def __enter__(self) -> "Screen":
         return self
@@ -36,13 +42,6 @@ class Screen:
     def show_bars(self, totals: dict[str, int]) -> None:
         """Bars in place of steps, from now on: so many records of each app."""
         self._status.stop()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-        )
         self._bars["", ""] = self._progress.add_task("replayed Saturdays", total=None)
         for app, total in totals.items():
             for what in ("sent", "answered"):
@@ -66,11 +65,9 @@ class Screen:
     def hide_bars(self) -> None:
         """Steps in place of bars."""
         self._progress.stop()
-        self._progress = None
         self._status.start()
 
     def hide(self) -> None:
         """Leaves the screen to whoever writes next."""
-        if self._progress:
-            self._progress.stop()
+        self._progress.stop()
         self._status.stop()

@@ -1,7 +1,7 @@
 """One card's story: its taps, what the apps made of them, what became of that, and what it adds up to."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from loadtest.demo.app_client import AppClient, Outcome
@@ -26,10 +26,12 @@ class Story(NamedTuple):
     uid: str
     taps: list[Tap]
     lines: list[Line]
-    lots: dict[str, int]
+    lots: Mapping[str, int]
 
 
-def story_of(taps: list[Tap], clients: Iterable[AppClient], lots: dict[str, dict[str, int]]) -> Story | None:
+def story_of(
+    taps: list[Tap], clients: Iterable[AppClient], lots: Mapping[str, Mapping[str, int]]
+) -> Story | None:
     """The story of the person who met most of the platform: both apps first, then most kinds of verdict."""
     lines: dict[str, list[Line]] = defaultdict(list)
     for client in clients:

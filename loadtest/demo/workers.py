@@ -19,7 +19,7 @@ class Workers:
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         self._home, self._environment = home, environment
         self._running: dict[str, psutil.Process] = {}
-        self._cpu_s_of_killed: Counter[str] = Counter()
+        self._cpu_s_of_killed: Counter[str] = Counter()  # of floats, which typeshed does not know
         self.kills: list[str] = []
 
     def start(self, name: str) -> None:
@@ -31,7 +31,7 @@ class Workers:
     def kill_and_restart(self, name: str) -> None:
         """Kills a worker without warning (SIGKILL) and starts it again at once."""
         process = self._running[name]
-        self._cpu_s_of_killed[name] += _cpu_s(process)
+        self._cpu_s_of_killed[name] += _cpu_s(process)  # type: ignore[assignment]
         process.kill()
         process.wait(processes.KILL_TIMEOUT_S)
         self.kills.append(name)
@@ -50,11 +50,11 @@ class Workers:
         """CPU seconds so far by process, killed workers and this one included."""
         used = self._cpu_s_of_killed.copy()
         for name, process in self._running.items():
-            used[name] += _cpu_s(process)
+            used[name] += _cpu_s(process)  # type: ignore[assignment]
         for name in SERVICES:
             if process := processes.find(self._home, name):
-                used[name] += _cpu_s(process)
-        used["demo"] += _cpu_s(psutil.Process())
+                used[name] += _cpu_s(process)  # type: ignore[assignment]
+        used["demo"] += _cpu_s(psutil.Process())  # type: ignore[assignment]
         return used
 
 

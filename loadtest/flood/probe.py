@@ -97,6 +97,6 @@ class Probe:
         while not self._stop.is_set():
             for message in consumer.consume(1_000, 0.02):
                 if not message.error():
-                    report_id = json.loads(message.value())["report_id"]
+                    report_id = json.loads(message.value() or b"")["report_id"]
                     self._latency_s.setdefault(report_id, time.monotonic() - self._sent_s[report_id])
         consumer.close()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 
-from stream.batches.unpack import zstd
+from stream.batches.unpack import zstd  # type: ignore[attr-defined]  # Python's, or its backport
 
 PLAIN, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 _MAGIC = 2

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from loadtest.hostile.batches import GZIP, LZ4, SNAPPY, ZSTD, Batch, batch, record, records, zipped
 from schemas.limits import BATCH_RECORDS_MAX, BATCH_UNPACKED_BYTES_MAX, MIB, RECORD_BYTES_MAX
-from stream.batches.unpack import zstd
+from stream.batches.unpack import zstd  # type: ignore[attr-defined]  # Python's, or its backport
 
 _VALUES = [b"a value of a batch that nobody can read"] * 3
 _RECORDS = records(_VALUES)

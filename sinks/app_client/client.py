@@ -192,8 +192,11 @@ class AsyncAppClient:
     def __init__(
         self, *arguments: Any, on_outcome: Callable[[Answer], Awaitable[None]] | None = None, **named: Any
     ) -> None:
-        self._on_outcome = on_outcome
-        self._make = partial(AppClient, *arguments, on_outcome=on_outcome and self._call, **named)
+        def call(answer: Answer) -> None:
+            assert on_outcome
+            asyncio.run_coroutine_threadsafe(_awaited(on_outcome(answer)), self._loop).result()
+
+        self._make = partial(AppClient, *arguments, on_outcome=on_outcome and call, **named)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -235,5 +238,6 @@ class AsyncAppClient:
         """See `AppClient.close`."""
         await asyncio.to_thread(self._client.close)
 
-    def _call(self, answer: Answer) -> None:
-        asyncio.run_coroutine_threadsafe(self._on_outcome(answer), self._loop).result()
+
+async def _awaited(what: Awaitable[None]) -> None:
+    await what

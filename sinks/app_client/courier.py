@@ -18,7 +18,7 @@ from sinks.app_client.errors import ClientError
 from sinks.app_client.outbox import Arrived, Delivered, Outbox, Outcomes
 from sinks.app_client.records import Record
 from sinks.app_client.standing import decode_outcome
-from sinks.app_client.topics import CONNECT_TIMEOUT_S, Ids, Topics
+from sinks.app_client.topics import CONNECT_TIMEOUT_S, Ids, Topics, place_of
 
 log = logging.getLogger("points.app_client")
 # At once. To note 1,000 records as sent takes the outbox some 10 ms, as many outcomes 30 ms, and a `report`
@@ -103,9 +103,7 @@ class Courier(threading.Thread):
                 self.trouble = error.str()
                 failed.append(record.report_id)
             else:
-                delivered.append(
-                    Delivered(ids.intake, message.partition(), message.offset(), record.report_id)
-                )
+                delivered.append(Delivered(ids.intake, *place_of(message), record.report_id))
 
         for record, shard in zip(batch, shards_of([record.uid for record in batch], shards), strict=True):
             producer.produce(
@@ -159,13 +157,12 @@ def _check_same(topics: Topics, ids: Ids) -> None:
 
 
 def _arrived(message: Message) -> Arrived:
+    value = message.value() or b""
     try:
-        outcome = decode_outcome(message.value())
+        outcome = decode_outcome(value)
     except msgspec.DecodeError as error:
         raise ClientError("an outcome is of a form that this client does not know: update it") from error
-    return Arrived(
-        message.partition(), message.offset(), (message.key() or b"").decode(), outcome, message.value()
-    )
+    return Arrived(*place_of(message), (message.key() or b"").decode(), outcome, value)
 
 
 def _said(error: Exception) -> str:

@@ -20,7 +20,7 @@ import msgspec
 
 from schemas.codec import read_report
 from schemas.outcome import VERSION, Outcome
-from schemas.report import DAY_MS, to_ms
+from schemas.report import DAY_MS, Report, to_ms
 from schemas.shards import shards_of
 from sinks.app_client.errors import ClientError, IdTakenError, OutboxFullError
 from sinks.app_client.outbox_file import OutboxFile
@@ -243,7 +243,9 @@ class Outbox:
                 self._answer(db, n, o.verdict, arrived.value, now_ms)
             elif after == "queued":
                 # Not before the behaviour itself by our clock, either: it may be `occurred_in_future`.
-                due_ms = max(now_ms + retry_delay_ms(tries), to_ms(read_report(value).occurred_at))
+                report = read_report(value)
+                assert isinstance(report, Report), "it was when it was handed over"
+                due_ms = max(now_ms + retry_delay_ms(tries), to_ms(report.occurred_at))
                 db.execute(
                     "UPDATE record SET state = 'queued', tries = tries + 1, due_ms = ?, verdict = ?"
                     " WHERE n = ?",

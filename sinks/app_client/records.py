@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from schemas.codec import Refusal, read_report
+from schemas.codec import read_report
+from schemas.refusal import Refusal
 from schemas.report import SHANGHAI, VERSION
 from schemas.verdicts import Verdict
 from sinks.app_client.errors import Refused

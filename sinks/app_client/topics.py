@@ -6,7 +6,7 @@ before and after: if they are the same, it was under these, as no id comes back.
 
 from typing import NamedTuple
 
-from confluent_kafka import TopicCollection
+from confluent_kafka import Message, TopicCollection
 from confluent_kafka.admin import AdminClient, TopicDescription
 
 from schemas.topics import intake_topic, outcomes_topic
@@ -34,7 +34,7 @@ class Topics:
 
     def cluster_id(self) -> str:
         """The id of this Kafka; tells soon if it cannot be reached."""
-        return self._admin.list_topics(self.outcomes, timeout=CONNECT_TIMEOUT_S).cluster_id
+        return str(self._admin.list_topics(self.outcomes, timeout=CONNECT_TIMEOUT_S).cluster_id)
 
     def ids(self) -> Ids:
         """The ids that the topics have now."""
@@ -53,3 +53,11 @@ class Topics:
 def _written(topic: TopicDescription) -> str:
     """As in outcomes: base64url. (librdkafka writes plain base64.)"""
     return str(topic.topic_id).replace("+", "-").replace("/", "_")
+
+
+def place_of(message: Message) -> tuple[int, int]:
+    """Partition and offset of a message that Kafka has."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset

@@ -145,7 +145,7 @@ class ClickHouseArchive:
 def _id_of(folder: Path | None) -> tuple[int, int] | None:
     """Tells a folder from another one in its place; None where there is none."""
     try:
-        found = folder and folder.stat()
+        found = folder.stat() if folder else None
     except FileNotFoundError:
         return None
-    return found and (found.st_dev, found.st_ino)
+    return (found.st_dev, found.st_ino) if found else None

@@ -74,7 +74,7 @@ class Engine:
         otherwise what the engine raised."""
         self.start()
         try:
-            protocol.send(self._connection, asked)
+            protocol.send(self._connected(), asked)
         except OSError as error:
             raise self._ended() from error
         return _result(self._reply(timeout_s))
@@ -91,17 +91,23 @@ class Engine:
 
     def _reply(self, timeout_s: float) -> protocol.Reply:
         try:
-            if self._connection.poll(timeout_s):
-                return protocol.reply(self._connection)
+            if self._connected().poll(timeout_s):
+                return protocol.reply(self._connected())
         except (EOFError, OSError) as error:
             raise self._ended() from error
         self._end()
         raise EngineEnded(f"chDB did not answer within {timeout_s:g} s and was ended")
 
+    def _connected(self) -> Connection:
+        assert self._connection is not None, "it is started before it is asked"
+        return self._connection
+
     def _ended(self) -> EngineEnded:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_TIMEOUT_S)  # its socket is closed before it is gone
-        code = self._process.returncode
+        code = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_TIMEOUT_S)  # its socket is closed before it is gone
+            code = self._process.returncode
         self._end()
         return EngineEnded(f"chDB's process ended with code {code}")
 
@@ -148,9 +154,11 @@ class EngineArchive:
 
     def _call(self, asked: protocol.Request) -> Mark:
         try:
-            return self._engine.call(asked, ARCHIVE_TIMEOUT_S).mark
+            told = self._engine.call(asked, ARCHIVE_TIMEOUT_S)
         except EngineEnded as error:
             raise ArchiveUnavailable(str(error)) from error
+        assert isinstance(told, protocol.Reached), "as its request says"
+        return told.mark
 
 
 class EngineReader:
@@ -166,9 +174,11 @@ class EngineReader:
         except (EngineEnded, ArchiveUnavailable, ArchiveDamaged) as error:
             raise QueryRefused.of(210, "NETWORK_ERROR", "The archive cannot be read now") from error
         try:
-            return self._engine.call(protocol.Ask(question), QUERY_TIMEOUT_S).answer
+            told = self._engine.call(protocol.Ask(question), QUERY_TIMEOUT_S)
         except EngineEnded as error:
             raise QueryEnded.of(159, "TIMEOUT_EXCEEDED", "The query did not end, and was ended") from error
+        assert isinstance(told, protocol.Answered), "as its request says"
+        return told.answer
 
     def close(self) -> None:
         """The archive ends the engine."""

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -29,7 +30,9 @@ def main(dsn: str, descriptor: int) -> None:
     connection = Connection(socket.socket(fileno=descriptor).detach())
     requests: queue.SimpleQueue[protocol.Request | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, requests), daemon=True).start()
-    archive, reader = ClickHouseArchive(dsn), ReadOnlyArchive(chdb_folder(dsn))
+    folder = chdb_folder(dsn)
+    assert folder, "a server needs no process of ours"
+    archive, reader = ClickHouseArchive(dsn), ReadOnlyArchive(folder)
     with suppress(ConnectionError):  # the worker is gone: nobody waits for an answer, and nothing is wrong
         protocol.send(connection, _opened(archive))
         while (asked := requests.get()) is not None:
@@ -48,11 +51,16 @@ def _listen(connection: Connection, requests: queue.SimpleQueue) -> None:
         os._exit(0)
 
 
+def _open(archive: ClickHouseArchive) -> protocol.Reply:
+    archive.open()
+    return protocol.Ready()
+
+
 def _opened(archive: ClickHouseArchive) -> protocol.Reply:
     """`Ready`, once the folder is this process's and its tables are up to date."""
     deadline_s = time.monotonic() + FOLDER_WAIT_S
     while True:
-        told = _told(lambda: archive.open() or protocol.Ready())
+        told = _told(lambda: _open(archive))
         if not isinstance(told, protocol.Damaged) or time.monotonic() > deadline_s:
             return told
         time.sleep(0.1)
@@ -66,7 +74,7 @@ def _replied(archive: ClickHouseArchive, reader: ReadOnlyArchive, asked: protoco
     return _told(lambda: protocol.Answered(reader.answer(asked.question)))
 
 
-def _told(call) -> protocol.Reply:
+def _told(call: Callable[[], protocol.Reply]) -> protocol.Reply:
     """What `call` returns, or its error as a reply."""
     try:
         return call()

@@ -25,7 +25,8 @@ def native_blocks(buffers: bytes, columns: list[tuple[str, str]], protocol_versi
     """A result in format Buffers, with its columns' names and types, as Native of `protocol_version`."""
     marked = b"\x00" if protocol_version >= CUSTOM_SERIALIZATION else b""  # the type's own serialization
     headers = [_text(name) + _text(type_name) + marked for name, type_name in columns]
-    view, at, parts = memoryview(buffers), 0, []
+    view, at = memoryview(buffers), 0
+    parts: list[bytes | memoryview] = []
 
     def number() -> int:
         nonlocal at

@@ -90,7 +90,8 @@ class ReadOnlyArchive:
 
     def answer(self, question: Question) -> Answer:
         """The answer to one statement. Raises `QueryRefused` with ClickHouse's code and message."""
-        verb, tables = "", ()
+        verb = ""
+        tables: tuple[str, ...] = ()
         try:
             facts = self._facts = self._facts or self._ask_engine()
             asked = statement(question.sql)

@@ -113,7 +113,8 @@ def _tokens(sql: str) -> Iterator[Token]:
         if found is None:
             message = f"Syntax error: failed at position {at + 1}: {sql[at : at + 20]!r} is not accepted here"
             raise QueryRefused.of(_SYNTAX_ERROR, "SYNTAX_ERROR", message)
-        yield Token(found.lastgroup, " " if found.lastgroup == "space" else found.group())
+        kind = found.lastgroup or ""
+        yield Token(kind, " " if kind == "space" else found.group())
         at = found.end()
 
 

@@ -87,17 +87,17 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
     names = ("uid", "verdict", "points_milli", "expiry_day")
     columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
     days = pa.array(_days(block)).filter(moves).to_pylist()
-    for uid, verdict, points, expiry_day, day in zip(*columns, days, strict=True):
+    for uid, verdict, points_milli, expiry_day, day in zip(*columns, days, strict=True):
         person = changed.get(uid)
         if person is None:
             person = changed[uid] = _copied(persons.get(uid), today)
         lots, used = person.lots, person.used_caps
         if verdict == _EXPIRED:
-            if lots.pop(expiry_day, 0) != -points:
+            if lots.pop(expiry_day, 0) != -points_milli:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
-        lots[expiry_day] = lots.get(expiry_day, 0) + points
-        used[day] = used.get(day, 0) + points
+        lots[expiry_day] = lots.get(expiry_day, 0) + points_milli
+        used[day] = used.get(day, 0) + points_milli
     return changed
 
 

@@ -66,21 +66,21 @@ def _expiries(
 ) -> Columns:
     """EXPIRED rows of all lots whose last valid day is past, of the persons that this cycle touches."""
     due = [
-        (uid, day, points)
+        (uid, day, points_milli)
         for uid in uids
         if uid in persons
-        for day, points in sorted(persons[uid].lots.items())
+        for day, points_milli in sorted(persons[uid].lots.items())
         if day < today
     ]
     columns = empty_columns(len(due))
-    for i, (uid, day, points) in enumerate(due):
-        accounts[uid].balance_milli -= points
+    for i, (uid, day, points_milli) in enumerate(due):
+        accounts[uid].balance_milli -= points_milli
         columns["kind"][i] = int(Kind.EXPIRY)
         columns["verdict"][i] = int(Verdict.EXPIRED)
         columns["source"][i] = -1
         columns["time_ms"][i] = time_ms
         columns["uid"][i] = uid
-        columns["points_milli"][i] = -points
+        columns["points_milli"][i] = -points_milli
         columns["expiry_day"][i] = day
         columns["balance_milli"][i] = accounts[uid].balance_milli
     return columns

@@ -218,18 +218,18 @@ def _row(verdict: Verdict, detail: str, balance_milli: int = 0) -> Decided:
 def _credit(terms: Terms, amount: int, day: int, account: Account, earns: bool = True) -> Decided:
     """A valid report: its reduction is always recorded; its points are cut by the day's cap."""
     reduction_mg = floor_ratio(amount, *terms.factor)
-    points = floor_ratio(reduction_mg, *terms.rate)
-    used = account.used_caps.get(day, 0)
+    points_milli = floor_ratio(reduction_mg, *terms.rate)
+    used_milli = account.used_caps.get(day, 0)
     verdict = _CREDITED
     if not earns:
-        verdict, points = _RECORDED_ONLY, 0
-    elif used >= terms.cap_milli:
-        verdict, points = _CAP_REACHED, 0
-    elif used + points > terms.cap_milli:
-        verdict, points = _CREDITED_IN_PART, terms.cap_milli - used
-    if points:
-        account.used_caps[day] = used + points
-        account.balance_milli += points
+        verdict, points_milli = _RECORDED_ONLY, 0
+    elif used_milli >= terms.cap_milli:
+        verdict, points_milli = _CAP_REACHED, 0
+    elif used_milli + points_milli > terms.cap_milli:
+        verdict, points_milli = _CREDITED_IN_PART, terms.cap_milli - used_milli
+    if points_milli:
+        account.used_caps[day] = used_milli + points_milli
+        account.balance_milli += points_milli
     return (
         verdict,
         "",
@@ -237,6 +237,6 @@ def _credit(terms: Terms, amount: int, day: int, account: Account, earns: bool =
         terms.methodology.version,
         terms.exchange_version,
         reduction_mg,
-        points,
-        terms.expiry_day if points else 0,
+        points_milli,
+        terms.expiry_day if points_milli else 0,
     )

@@ -100,7 +100,7 @@ def _download_error(artifact, cache: Path, error: Exception) -> OperatorError:
     """jgo raises whatever its HTTP library does, and all of that is an OSError without a number."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
         return folder.folder_error(cache, error)
-    reason = error
+    reason = str(error)
     if isinstance(error, OSError):
         reason = f"Maven Central cannot be reached ({type(error).__name__})"
     return OperatorError(

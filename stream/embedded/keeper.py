@@ -91,12 +91,13 @@ def words(kept: dict[str, Kept]) -> list[str]:
 
 
 def _words(name: str, kept: Kept) -> str:
+    last = _at(kept.last_s or kept.since_s)
     if kept.given_up:
         first = f"{name} is left alone after {kept.failed_starts} starts that failed, the last"
-        return f"{first} at {_at(kept.last_s)}: {kept.reason}"
+        return f"{first} at {last}: {kept.reason}"
     times = "once" if kept.restarts == 1 else f"{kept.restarts} times"
     since = f"since {_at(kept.since_s)}"
-    return f"{name} was started again {times} {since}, last after {_at(kept.last_s)}: {kept.reason}"
+    return f"{name} was started again {times} {since}, last after {last}: {kept.reason}"
 
 
 def _at(seconds: float) -> str:
@@ -184,6 +185,7 @@ class Keeper:
                 if SERVICES[name].find(self._home) or not _is_mine(self._home):
                     return
                 stack = stack_file.read(self._home)
+                assert stack, "there is one where the keeper is its stack's"
                 _refuse_other_ports(stack, name)
                 SERVICES[name].ensure_running(self._home, stack, lambda what: log.info(what))
                 self._running[name] = SERVICES[name].find(self._home)

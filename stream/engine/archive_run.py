@@ -62,21 +62,22 @@ class RunCutter:
             self.ignored += 1
             return []
         block = open_next(record, self.shard, self.head.seq + 1)
-        runs = []
+        runs: list[Run] = []
         if self._open and _interval(block) != _interval(self._open[0].block):
-            runs.append(self.flush())
+            runs.append(self._end())
         self._open.append(LedgerBlock(block, ledger_offset))
         self._rows += block.rows.num_rows
         self.nbytes += block.rows.nbytes
         self.head = Mark(block.meta.seq, block.hash, ledger_offset)
         if self._rows >= ARCHIVE_RUN_ROWS_MIN or self.nbytes >= ARCHIVE_RUN_BYTES_MIN:
-            runs.append(self.flush())
+            runs.append(self._end())
         return runs
 
     def flush(self) -> Run | None:
         """Ends the open run, if there is one, without waiting for more."""
-        if not self._open:
-            return None
+        return self._end() if self._open else None
+
+    def _end(self) -> Run:
         run = Run(self.shard, tuple(self._open))
         self._open, self._rows, self.nbytes = [], 0, 0
         return run

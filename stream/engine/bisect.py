@@ -6,7 +6,7 @@
 import structlog
 
 from schemas.block import Block
-from schemas.codec import Refusal
+from schemas.refusal import Refusal
 from schemas.state import NO_LAGS, Head, Lag
 from schemas.verdicts import Verdict
 from sinks.ports import Snapshot

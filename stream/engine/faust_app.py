@@ -54,7 +54,7 @@ def batch_app(settings: Settings, group: str, topics: list[str], handler: Handle
     app.transport = BatchTransport(app.conf.broker_consumer, app)
     source = app.topic(*topics, schema=BatchSchema(), key_type=bytes, value_type=bytes)
 
-    @app.agent(source, name=f"{group}-agent")
+    @app.agent(source, name=f"{group}-agent")  # type: ignore[arg-type]  # it hands over a Stream
     async def deliver(stream: faust.Stream) -> None:
         async for batch in stream:
             try:

@@ -51,7 +51,7 @@ class Intake:
         self._topics = {COMMANDS, *map(intake_topic, apps)}
         self._tenures: dict[int, Tenure] = {}
         self._tasks: list[asyncio.Task] = []
-        self._consumer: BatchConsumer | None = None
+        self._consumer: BatchConsumer  # from the first assignment on
         self._seek: asyncio.Future | None = None
         self._taking_up: asyncio.Future | None = None
 
@@ -68,7 +68,8 @@ class Intake:
 
     def position(self, tp: TP) -> int | None:
         shard = self._shard(tp)
-        return shard and (source := shard.head.sources.get(tp.topic)) and source.next
+        source = shard.head.sources.get(tp.topic) if shard else None
+        return source.next if source else None
 
     def stop_source(self, tp: TP, offset: int, reason: str, what: str) -> None:
         shard = self._shard(tp)
@@ -102,7 +103,7 @@ class Intake:
     def _shard(self, tp: TP) -> Shard | None:
         """The shard that this is a source of, while it is recovered, placed and sound."""
         tenure = self._tenures.get(tp.partition)
-        return tenure and tenure.shard
+        return tenure.shard if tenure else None
 
     def _owned(self, tps: set[TP]) -> dict[int, list[str]]:
         """The topics of each shard that is this worker's: who has a shard's `commands` has the shard.

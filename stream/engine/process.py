@@ -42,8 +42,10 @@ def end_on_any_crash() -> None:
     Every service of Faust reports to `crash`: its tasks, timers, agents, the consumer and its thread. Beside
     them there are other threads, callbacks, and tasks whose result nobody asks for, in each of the loops.
     """
-    Service.crash = ServiceThread.crash = _crash
-    ServiceThread.on_crash = lambda *_: None  # it prints what `crash` tells
+    service: Any = Service  # a method that is exchanged is none to mypy
+    thread: Any = ServiceThread
+    service.crash = thread.crash = _crash
+    thread.on_crash = lambda *_: None  # it prints what `crash` tells
     threading.excepthook = _thread_failed
     asyncio.set_event_loop_policy(_Loops())
 
@@ -60,7 +62,7 @@ async def _crash(service: Service, reason: BaseException) -> None:
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
     if not issubclass(failure.exc_type, SystemExit):  # this is how a thread may end itself
-        end_process(failure.exc_value)
+        end_process(failure.exc_value or failure.exc_type())
 
 
 class _Loops(uvloop.EventLoopPolicy):

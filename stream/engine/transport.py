@@ -8,7 +8,8 @@ them with the effects; the offset committed to Kafka is only a hint for lag tool
 
 import asyncio
 from collections import Counter
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -63,7 +64,7 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.handler = self.app.batch_handler
+        self.handler = self.app.batch_handler  # type: ignore[attr-defined]  # of faust_app.py
         self._next: dict[TP, int] = {}  # where the next fetch of a placed partition continues
         self._damaged: Counter[TP] = Counter()  # fetches in a row that came damaged
         self._placements = 0  # counts seeks: a fetch that was under way across one proves nothing
@@ -79,11 +80,11 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait(positions)
             self._next.update(positions)
 
-    async def ends_of(self, tps: list[TP]) -> dict[TP, int]:
+    async def ends_of(self, tps: list[TP]) -> Mapping[TP, int]:
         """Up to which offset each partition has records that may be read."""
         return await self.highwaters(*tps)
 
-    async def starts_of(self, tps: list[TP]) -> dict[TP, int]:
+    async def starts_of(self, tps: list[TP]) -> Mapping[TP, int]:
         """The first offset that each partition still has."""
         return await self.earliest_offsets(*tps)
 
@@ -95,7 +96,8 @@ class BatchConsumer(driver.Consumer):
         """Reads these topics from now on: the group assigns everything anew."""
         [source] = self.app.topics
         source.topics = topics
-        await self.subscribe(await self.app.topics._update_indices())
+        conductor: Any = self.app.topics  # whose types leave out what is meant for Faust alone
+        await self.subscribe(await conductor._update_indices())
 
     async def perform_seek(self) -> None:
         """Faust calls this at the end of each rebalance, to seek to committed offsets."""
@@ -206,8 +208,9 @@ def _first_of(fetched: list) -> int:
 
 
 def _message(tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
+    value: Any = fetch  # bytes, says Faust; `BatchSchema` hands over whatever it is
     return ConsumerMessage(
-        tp.topic, tp.partition, fetch.next - 1, 0.0, 0, None, None, fetch, None, 0, 0, tp,
+        tp.topic, tp.partition, fetch.next - 1, 0.0, 0, None, None, value, None, 0, 0, tp,
         generation_id=generation,
     )  # fmt: skip
 
@@ -223,7 +226,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # Faust offers it together with its transactions only
-        if self.consumer.handler.packed:
+        if cast(BatchConsumer, self.consumer).handler.packed:
             consumer.__class__ = RawConsumer
         consumer._fetch_max_wait_ms = 100  # Faust's 1,500 would be the first answer's latency after a pause
         return consumer
@@ -237,7 +240,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         if self._committing:
             self._committing.cancel()
 
-    async def _commit(self, offsets: dict[TP, int]) -> bool:
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """A commit is a hint, and the next one comes a second later: it waits for nobody, and a failed one is
         nothing. aiokafka would try until Kafka is back, which kept a worker from ending; Faust ends a worker
         whose commit fails, as it does when the broker dies, or between a subscription and its assignment
@@ -268,7 +271,7 @@ class BatchTransport(driver.Transport):
 class BatchSchema(faust.Schema):
     """Hands a `Fetch` through undecoded: decoding is the cycle's, many records at a time."""
 
-    def compile(self, app: Any, *, on_key_decode_error: Any = None, on_value_decode_error: Any = None) -> Any:
+    def compile(self, app: Any, **_: Any) -> Any:
         async def decode(message: Any, *, propagate: bool = False) -> Any:
             return app.create_event(None, message.value, None, message)
 

@@ -25,8 +25,8 @@ def endpoint_of(settings: Settings) -> Endpoint:
     """The archive worker's endpoint; with a real ClickHouse, ClickHouse itself."""
     if settings.query_url:
         url = urlsplit(settings.query_url)
-        login = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": settings.query_token}
-        return Endpoint(False, url.hostname, url.port, {}, login)
+        login = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": settings.query_token or ""}
+        return Endpoint(False, url.hostname or "", url.port or 80, {}, login)
     url = urlsplit(settings.clickhouse_dsn)
     port = url.port or 8123
     login = {
@@ -34,7 +34,7 @@ def endpoint_of(settings: Settings) -> Endpoint:
         "X-ClickHouse-Key": unquote(url.password or ""),
     }
     arguments = {"database": url.path.strip("/") or "default", "readonly": "1"}
-    return Endpoint(port in (443, 8443), url.hostname, port, arguments, login)
+    return Endpoint(port in (443, 8443), url.hostname or "", port, arguments, login)
 
 
 def ask(endpoint: Endpoint, sql: str, wanted_format: str) -> tuple[bytes, str]:

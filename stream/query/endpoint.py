@@ -64,10 +64,11 @@ class QueryEndpoint:
         app.router.add_route("*", "/{path:.*}", _not_found)
         self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
         await self._runner.setup()
+        assert self._runner.server, "a runner that is set up has a server"
         self._connections = Connections(self._runner.server)
         self._connections.start()
         self._listener = await asyncio.get_running_loop().create_server(
-            self._connections, self._address.hostname, self._address.port, backlog=128
+            self._connections, self._address.hostname, self._address.port or 0, backlog=128
         )
         log.info("answering queries", port=self._address.port)
 
@@ -82,12 +83,13 @@ class QueryEndpoint:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._reader.close)
 
     async def _serve(self, request: web.Request) -> web.Response:
-        transport = request.transport
-        self._connections.take(transport)
+        transport, connections = request.transport, self._connections
+        assert connections, "it listens"
+        connections.take(transport)
         try:
             return await self._answer_or_refuse(request)
         finally:
-            self._connections.give_back(transport)
+            connections.give_back(transport)
 
     async def _answer_or_refuse(self, request: web.Request) -> web.Response:
         if request.method not in _METHODS.split(", "):
@@ -143,6 +145,7 @@ class QueryEndpoint:
         return await asyncio.to_thread(answered, answer, query_id, encoding, asked)
 
     async def _ask(self, question: Question) -> Answer:
+        assert self._connections, "it listens"
         if self._waiting >= WAITING_MAX or self._connections.unsent_bytes() > UNSENT_BYTES_MAX:
             raise QueryRefused.of(*_TOO_MANY)
         self._waiting += 1

@@ -64,7 +64,7 @@ async def read_request(request: web.Request, sees: str) -> QueryRequest:
         given.get("default_format") or request.headers.get("X-ClickHouse-Format") or DEFAULT_FORMAT,
         {name.removeprefix("param_"): given[name] for name in given if name.startswith("param_")},
         {name: given[name] for name in given if not _is_no_setting(name)},
-        given.get("database") or request.headers.get("X-ClickHouse-Database", ""),
+        given.get("database") or request.headers.get("X-ClickHouse-Database") or "",
         _number(given, "client_protocol_version"),
     )
     in_blocks = wants_blocks(given)

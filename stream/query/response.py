@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import cramjam
 from aiohttp import web
@@ -30,7 +31,7 @@ _STATUS = {
     497: 403,  # ACCESS_DENIED
     516: 403,  # AUTHENTICATION_FAILED
 }
-_COMPRESS: dict[str, Callable[[bytes], object]] = {  # the cheapest first
+_COMPRESS: dict[str, Callable[[bytes], Any]] = {  # the cheapest first
     "lz4": cramjam.lz4.compress,
     "zstd": lambda body: cramjam.zstd.compress(body, level=1),
     "gzip": lambda body: cramjam.gzip.compress(body, level=3),

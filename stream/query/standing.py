@@ -21,7 +21,7 @@ class Standing:
 
     def refused_for_s(self, name: str) -> float:
         """How long `name` is still refused; 0 if not at all."""
-        ended = self._ended.get(name, ())
-        if len(ended) < ENDED_MAX or ended[-1] - ended[0] > PERIOD_S:
+        ended = self._ended.get(name)
+        if ended is None or len(ended) < ENDED_MAX or ended[-1] - ended[0] > PERIOD_S:
             return 0.0
         return max(0.0, ended[-1] + PERIOD_S - self._now_s())

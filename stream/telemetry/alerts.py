@@ -36,9 +36,9 @@ class Alert(NamedTuple):
     def holds(self, now: Snapshot, before: Snapshot | None = None) -> Values:
         """The groups for which the condition holds now, however long it has."""
         values = self.query.values(now, before)
-        if self.above is not None:
-            return {key: value for key, value in values.items() if value > self.above}
-        return {key: value for key, value in values.items() if value < self.below}
+        if (above := self.above) is not None:
+            return {key: value for key, value in values.items() if value > above}
+        return {key: value for key, value in values.items() if self.below is not None and value < self.below}
 
     def told(self, key: tuple[str, ...], value: float) -> str:
         """The summary of one group."""

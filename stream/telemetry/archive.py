@@ -151,7 +151,7 @@ class _ArchiveState(Collector):
         gauges, now = Gauges(), now_ms()
         for shard, backlog in self._metrics.backlogs.items():
             progress = self._metrics.progress(shard)
-            labels = {"stage": "archive", "shard": shard}
+            labels: dict[str, str | int] = {"stage": "archive", "shard": shard}
             self._metrics.settle(shard)
             unready_ms = 0 if progress else now - self._metrics.assigned_ms
             gauges.add("points_shard_ready", int(progress is not None), **labels)

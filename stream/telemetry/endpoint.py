@@ -61,7 +61,7 @@ class MetricsEndpoint:
     def __init__(self, registry: CollectorRegistry, listening: socket.socket) -> None:
         self._registry, self._listening = registry, listening
         self._runner: web.AppRunner | None = None
-        self._connections: Connections | None = None
+        self._connections: Connections  # from `start` on
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -70,6 +70,7 @@ class MetricsEndpoint:
         app.router.add_get("/metrics", self._answer)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
+        assert self._runner.server, "a runner that is set up has a server"
         self._connections = Connections(self._runner.server)
         self._connections.start()
         loop = asyncio.get_running_loop()
@@ -87,7 +88,7 @@ class MetricsEndpoint:
         transport = request.transport
         self._connections.take(transport)
         try:
-            encode, content_type = choose_encoder(request.headers.get("Accept"))
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
             return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
         finally:
             self._connections.give_back(transport)

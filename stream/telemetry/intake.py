@@ -121,7 +121,7 @@ class IntakeMetrics(WorkerMetrics):
 
     def backlog(self, tp: TP) -> Backlog | None:
         watch = self.watches.get(tp.partition)
-        return watch and watch.backlogs.setdefault(tp.topic, Backlog())
+        return watch.backlogs.setdefault(tp.topic, Backlog()) if watch else None
 
     def is_placed(self, tp: TP) -> bool:
         watch = self.watches.get(tp.partition)
@@ -174,8 +174,9 @@ class IntakeMetrics(WorkerMetrics):
         began_s = time.perf_counter()
         self.watches[shard].step = ("take", began_s)
         yield
-        if self.watches[shard].step[0] == "take":  # nothing might be decided yet
-            self.watches[shard].step = None
+        watch = self.watches[shard]
+        if watch.step and watch.step[0] == "take":  # nothing might be decided yet
+            watch.step = None
             return
         self.enter(shard, "")
         self._cycle_s.observe(time.perf_counter() - began_s)
@@ -230,18 +231,19 @@ class IntakeMetrics(WorkerMetrics):
     def _settle(self, watch: ShardWatch, head: Head, blocks: list[bytes]) -> bool:
         """Everything below the head's positions is decided. Counted here is what the pending block decided,
         if it is one of the blocks that led to the head: others' may come behind it."""
-        mine = watch.pending is not None and watch.pending.hash in blocks
+        block = watch.pending
+        mine = block if block is not None and block.hash in blocks else None
         if mine:
-            last = watch.pending.hash == head.hash
-            positions = head.sources if last else {span.topic: span for span in watch.pending.meta.sources}
+            last = mine.hash == head.hash
+            positions = head.sources if last else {span.topic: span for span in mine.meta.sources}
             for topic, position in positions.items():
                 records = watch.backlogs.setdefault(topic, Backlog()).settle(position.next)
                 self._received.labels(label_of(topic)).inc(records)
-            self._count_rows(watch.pending)
+            self._count_rows(mine)
             watch.pending = None
         for topic, source in head.sources.items():
             watch.backlogs.setdefault(topic, Backlog()).settle(source.next)
-        return mine
+        return mine is not None
 
     def _count_rows(self, block: Block) -> None:
         self._blocks.inc()

@@ -11,7 +11,9 @@ Labels = tuple[tuple[str, str], ...]
 class Query(Protocol):
     """Something that Prometheus and `points status` evaluate alike."""
 
-    by: tuple[str, ...]
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The labels that make a group."""
 
     def promql(self) -> str:
         """As Prometheus writes it."""

@@ -1,6 +1,6 @@
 """The flow as `points status` draws it: fits 80 columns, uses more if there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -35,13 +35,15 @@ SIDE_BY_SIDE = 100  # columns
 
 
 def drawn(
-    flow: Flow, history: dict[str, Sequence[float]], width: int, processes: RenderableType | None = None
+    flow: Flow, history: Mapping[str, Sequence[float]], width: int, processes: RenderableType | None = None
 ) -> Group:
     """Everything. `history`: rates of each stage, the oldest first; none, if this is a single look."""
     inner = width - 4
     narrow = processes is None or width < SIDE_BY_SIDE
     cycle = panel("cycle", _cycle_bar(flow.cycle, inner) if narrow else _cycle_lines(flow.cycle))
-    first = [part for part in (processes, cycle) if part] if narrow else [_beside(processes, cycle)]
+    first: list[RenderableType] = [part for part in (processes, cycle) if part]
+    if processes and not narrow:
+        first = [_beside(processes, cycle)]
     return Group(
         *([_alerts(flow.firing)] if flow.firing else []),
         *first,
@@ -100,7 +102,7 @@ def _beside(left: RenderableType, right: RenderableType) -> Table:
     return grid
 
 
-def _stages(stages: list[Stage], history: dict[str, Sequence[float]], width: int) -> Table:
+def _stages(stages: list[Stage], history: Mapping[str, Sequence[float]], width: int) -> Table:
     rates = [f"{number(stage.per_s)} {DONE[stage.name]}" for stage in stages]
     waiting = [f"{number(stage.lag)} {WAITING[stage.name]}" for stage in stages]
     taken = len("publication") + max(map(len, rates)) + max(map(len, waiting)) + 15

@@ -79,8 +79,9 @@ class BrokerWatch:
 
     async def stop(self) -> None:
         """Ends."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:
@@ -110,4 +111,5 @@ class BrokerWatch:
                 backlog.learn_end(end, now_ms())
                 if backlog.is_undelivered() and self._metrics.is_placed(tp):
                     fetched = await consumer.position(tp)
-                    backlog.learn_fetched(fetched)
+                    if fetched is not None:
+                        backlog.learn_fetched(fetched)

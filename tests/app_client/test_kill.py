@@ -146,17 +146,17 @@ def check(platform, outbox_path: Path, app: App) -> int:
     """The outbox says of each record what the ledger says: credited, once, with these points. The number of
     duplicates in the ledger."""
     rows: Counter = Counter()
-    points: dict[str, int] = {}
+    credited_milli: dict[str, int] = {}
     for block in platform.accepted():
         columns = (block.rows.column(name).to_pylist() for name in ("verdict", "report_id", "points_milli"))
         for verdict, report_id, points_milli in zip(*columns, strict=True):
             rows[report_id, CODES[verdict]] += 1
             if CODES[verdict] == "credited":
-                points[report_id] = points_milli
+                credited_milli[report_id] = points_milli
     outbox = Outbox(outbox_path, "metro", COUNT)
     for report_id in app.handed.values():
         assert rows[report_id, "credited"] == 1
         answer = outbox.answer(report_id)
-        assert (answer.verdict, answer.points_milli) == ("credited", points[report_id])
+        assert (answer.verdict, answer.points_milli) == ("credited", credited_milli[report_id])
     outbox.close()
     return sum(rows[report_id, "duplicate"] for report_id in app.handed.values())

@@ -73,8 +73,8 @@ class ShardModel:
         for uid in dict.fromkeys(r.intent.uid for r in records if r.intent.uid):
             for expires in sorted(self.lots.get(uid, {})):
                 if expires < today:
-                    points = self.lots[uid].pop(expires)
-                    answers.append(Answer("expired", uid, 0, -points, expires, self.balance(uid)))
+                    points_milli = self.lots[uid].pop(expires)
+                    answers.append(Answer("expired", uid, 0, -points_milli, expires, self.balance(uid)))
         self.lost = []
         said = []
         for record in records:

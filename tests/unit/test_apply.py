@@ -99,21 +99,21 @@ def fold_from(chain: list) -> tuple[Head, dict[str, Person]]:
 @given(chains())
 def test_points_add_up_and_no_cap_is_passed(chain: list) -> None:
     _, persons = fold_from(chain)
-    points: dict[str, int] = {}
+    balance_milli: dict[str, int] = {}
     by_day: dict[tuple[str, int], int] = {}
     for _, block in chain:
         for row in block.rows.to_pylist():
-            points[row["uid"]] = points.get(row["uid"], 0) + row["points_milli"]
+            balance_milli[row["uid"]] = balance_milli.get(row["uid"], 0) + row["points_milli"]
             if row["points_milli"]:
-                assert row["balance_milli"] == points[row["uid"]]
+                assert row["balance_milli"] == balance_milli[row["uid"]]
             if row["points_milli"] > 0:
                 key = row["uid"], shanghai_day(row["occurred_ms"])
                 by_day[key] = by_day.get(key, 0) + row["points_milli"]
     assert {who: p.balance_milli() for who, p in persons.items()} == {
-        w: p for w, p in points.items() if w in persons
+        w: p for w, p in balance_milli.items() if w in persons
     }
     assert all(lot > 0 for p in persons.values() for lot in p.lots.values())
-    assert all(points <= CAP_MILLI for points in by_day.values())
+    assert all(points_milli <= CAP_MILLI for points_milli in by_day.values())
     assert all(used <= CAP_MILLI for p in persons.values() for used in p.used_caps.values())
 
 

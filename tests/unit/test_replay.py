@@ -68,6 +68,13 @@ def test_the_bytes_are_kept_nowhere_in_the_block() -> None:
     assert last_row(block)["bytes_hash"] == bytes_hash(value, platform().dedupe_key)
 
 
+def test_a_dead_letter_before_a_replay_has_the_hash_of_its_own_bytes() -> None:
+    block = decided((METRO, b"rubbish"), replay(b"{"))
+    hashes = [bytes_hash(value, platform().dedupe_key) for value in (b"rubbish", b"{")]
+    assert block.rows.column("bytes_hash").to_pylist() == hashes
+    assert block.rows.column("bytes_size").to_pylist() == [7, 1]
+
+
 def test_what_is_refused_again_is_a_dead_letter_again_at_its_own_place() -> None:
     [letter] = told(decided(replay(b"{")), DEAD_LETTERS)
     assert {name: letter[name] for name in PLACE} == PLACE

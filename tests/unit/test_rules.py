@@ -123,6 +123,49 @@ def test_a_broken_rule_names_file_key_and_rule(
     assert said in str(caught.value)
 
 
+# One step to the good side of a bound that BROKEN passes.
+GOOD = [
+    ("bundle.toml", "valid_to = 2027-08-17", "valid_to = 2022-08-18"),
+    ("methodologies.toml", "activity_min = 1\n", "activity_min = 80_000\n"),
+    ("methodologies.toml", "in_force_from = ", "in_force_to = 2021-12-17\nin_force_from = "),
+    ("exchange.toml", "validity_months = 24", "validity_months = 119"),
+    (
+        "exchange.toml",
+        'validity_months = 24\nexpires = "month_end"',
+        'validity_months = 120\nexpires = "day"',
+    ),
+    (
+        "exchange.toml",
+        "effective_from = 2022-08-18",
+        "effective_from = 2022-08-18\neffective_to = 2022-08-18",
+    ),
+]
+
+
+@pytest.mark.parametrize(("file", "was", "becomes"), GOOD)
+def test_what_just_keeps_a_rule_is_taken(tmp_path: Path, file: str, was: str, becomes: str) -> None:
+    folder = tmp_path / "rules"
+    shutil.copytree(PACKAGED, folder)
+    text = (folder / file).read_text("utf-8")
+    assert was in text
+    (folder / file).write_text(text.replace(was, becomes, 1), "utf-8")
+    load_rules(folder)
+
+
+def test_just_beyond_a_rule_it_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "rules"
+    for file, was, becomes in (
+        ("bundle.toml", "valid_to = 2027-08-17", "valid_to = 2022-08-17"),
+        ("methodologies.toml", "activity_min = 1\n", "activity_min = 80_001\n"),
+        ("methodologies.toml", "in_force_from = ", "in_force_to = 2021-12-16\nin_force_from = "),
+    ):
+        shutil.copytree(PACKAGED, folder, dirs_exist_ok=True)
+        text = (folder / file).read_text("utf-8")
+        (folder / file).write_text(text.replace(was, becomes, 1), "utf-8")
+        with pytest.raises(RulesError, match=file):
+            load_rules(folder)
+
+
 @pytest.mark.parametrize("file", ["bundle.toml", "methodologies.toml", "exchange.toml"])
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     folder = tmp_path / "rules"
@@ -143,6 +186,25 @@ def test_versions_must_not_be_in_force_together(tmp_path: Path) -> None:
     second = text[text.index("[[exchange]]") :].replace("version = 1", "version = 2")
     path.write_text(text + second.replace("2022-08-18", "2025-01-01"), "utf-8")
     with pytest.raises(RulesError, match="exchange version 2: is in force together with version 1"):
+        load_rules(folder)
+    for last, fits in (("2025-01-01", False), ("2024-12-31", True)):
+        first = text.replace("2022-08-18", f"2022-08-18\neffective_to = {last}")
+        path.write_text(first + second.replace("2022-08-18", "2025-01-01"), "utf-8")
+        if fits:
+            assert [e.version for e in load_rules(folder).exchanges] == [1, 2]
+        else:
+            with pytest.raises(RulesError, match="together"):
+                load_rules(folder)
+
+
+def test_a_version_is_given_once(tmp_path: Path) -> None:
+    folder = tmp_path / "rules"
+    shutil.copytree(PACKAGED, folder)
+    path = folder / "exchange.toml"
+    text = path.read_text("utf-8")
+    second = text[text.index("[[exchange]]") :].replace("2022-08-18", "2025-01-01")
+    path.write_text(text.replace("2022-08-18", "2022-08-18\neffective_to = 2024-12-31") + second, "utf-8")
+    with pytest.raises(RulesError, match="exchange version 1: version: is given twice"):
         load_rules(folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -91,7 +91,9 @@ def change(
 
     _check_known(methodologies)
     settings = load()
-    said = {"operator": operator, "methodologies": list(methodologies), "scenes": list(scenes)}
+    said: dict[str, Any] = {
+        "operator": operator, "methodologies": list(methodologies), "scenes": list(scenes)
+    }  # fmt: skip
     said["rows_per_day"] = rows_per_day
     said = {name: value for name, value in said.items() if value}
     wanted = _checked(onboarding.known_app(settings, app_id, **said))

@@ -16,6 +16,7 @@ def balance(uid: str, as_json: bool) -> None:
 
     from schemas.report import date_of_day, shanghai_day
     from schemas.shards import UID_BYTES, shards_of
+    from schemas.state import Person
     from stream.errors import OperatorError
     from stream.operate.projection import open_projection
     from stream.settings import load
@@ -35,19 +36,19 @@ def balance(uid: str, as_json: bool) -> None:
     if head is None:
         raise OperatorError(f"Shard {shard} has no state yet.", "start the worker: `points worker intake`.")
     today = shanghai_day(head.time_ms)
-    lots = sorted((day, points) for day, points in (person.lots.items() if person else ()) if day >= today)
-    total = sum(points for _, points in lots)
+    lots = sorted((day, lot_milli) for day, lot_milli in (person or Person()).lots.items() if day >= today)
+    total_milli = sum(lot_milli for _, lot_milli in lots)
     if as_json:
         rows = [{"expires_on": date_of_day(d).isoformat(), "points_milli": p} for d, p in lots]
-        print(json.dumps({"uid": uid, "shard": shard, "balance_milli": total, "lots": rows}))
+        print(json.dumps({"uid": uid, "shard": shard, "balance_milli": total_milli, "lots": rows}))
         return
     console = Console()
     console.print(
-        f"[bold]{uid}[/bold]: {total / 1000:,.3f} points, valid on {date_of_day(today)} (shard {shard})"
+        f"[bold]{uid}[/bold]: {total_milli / 1000:,.3f} points, valid on {date_of_day(today)} (shard {shard})"
     )
     table = Table("valid until the end of")
     table.add_column("points", justify="right")
-    for day, points in lots:
-        table.add_row(date_of_day(day).isoformat(), f"{points / 1000:,.3f}")
+    for day, lot_milli in lots:
+        table.add_row(date_of_day(day).isoformat(), f"{lot_milli / 1000:,.3f}")
     if lots:
         console.print(table)

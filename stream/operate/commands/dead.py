@@ -13,9 +13,10 @@ import click
 
 from schemas.topics import app_of
 from stream.errors import OperatorError
-from stream.operate.commands.topics import LABELS, labels
+from stream.operate.commands.topics import labels
 
 if TYPE_CHECKING:
+    from stream.operate.platform.commands import Labels
     from stream.operate.platform.dead_letters import Letter, Settled
     from stream.settings import Settings
 
@@ -197,8 +198,8 @@ def _named(found: list[Letter], places: tuple) -> list[Letter]:
     return [by_place[place] for place in dict.fromkeys(places)]
 
 
-def _labels(by: str, approved_by: str, reason: str, dry_run: bool) -> dict[str, str]:
-    said = dict(zip(LABELS, (by, approved_by, reason), strict=True))
+def _labels(by: str, approved_by: str, reason: str, dry_run: bool) -> Labels:
+    said: Labels = {"by": by, "approved_by": approved_by, "reason": reason}
     if not dry_run and (missing := [name for name, text in said.items() if not text]):
         raise click.UsageError(f"--{missing[0].replace('_', '-')} must be given: it is kept in the ledger.")
     return said

@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.topics import outcomes_topic
 from sinks.app_client.standing import decode_outcome
+from sinks.app_client.topics import place_of
 from stream.errors import OperatorError
 from stream.operate.commands.app_login import CHECK_LOGIN, check_login
 from stream.operate.platform.onboarding import app_principal
@@ -36,7 +37,7 @@ def outcomes(app: str, follow: bool, last: int | None, as_json: bool) -> None:
         click.echo(HEADING)
     try:
         for message in read(consumer, outcomes_topic(app), follow, last):
-            o = decode_outcome(message.value())
+            o = decode_outcome(message.value() or b"")
             if (place := (o.shard, o.seq, o.row)) in seen:
                 continue
             seen[place] = None
@@ -77,22 +78,22 @@ def read(consumer: Consumer, topic: str, follow: bool, last: int | None) -> Iter
     ended: set[int] = set()
     while follow or len(ended) < len(starts):
         for message in consumer.consume(FETCH_MAX, FOLLOW_S):
-            if message.error():
-                if message.error().code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(message.error())
-                ended.add(message.partition())
+            if error := message.error():
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                ended.add(place_of(message)[0])
             elif last is None or len(ended) == len(starts):
                 yield message
             else:
                 newest.append(message)
         if newest and len(ended) == len(starts):
-            yield from sorted(newest, key=lambda message: message.timestamp()[1])[-last:]
+            yield from sorted(newest, key=lambda message: message.timestamp()[1])[-(last or 0) :]
             newest = []
 
 
 def line_of(message: Message) -> str:
     """One outcome for people."""
-    o = decode_outcome(message.value())
+    o = decode_outcome(message.value() or b"")
     at = datetime.fromtimestamp(message.timestamp()[1] / 1000).strftime("%H:%M:%S")
     text = f"{o.report_id} {o.detail}".strip()
     return (

@@ -11,7 +11,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -88,7 +88,7 @@ def send(file: BufferedReader, app: str, no_wait: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-def client_as(settings: Settings, app: str, outbox: Path, **options: object) -> AppClient:
+def client_as(settings: Settings, app: str, outbox: Path, **options: Any) -> AppClient:
     """A client of one app, by the settings of this process; what is refused for now is an answer to it."""
     user = app_principal(app)
     return AppClient(

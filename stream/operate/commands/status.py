@@ -113,14 +113,16 @@ class Watch:
                 process.name,
                 Text("up", "green"),
                 str(process.pid),
-                seconds(time.time() - process.up_since_s),
+                seconds(time.time() - (process.up_since_s or time.time())),
                 self._cpu_percent(process),
-                f"{process.memory_bytes / 2**20:,.0f}",
+                f"{(process.memory_bytes or 0) / 2**20:,.0f}",
                 Text(process.metrics or "", "dim"),
             )
         return table
 
     def _cpu_percent(self, process: ProcessStatus) -> str:
+        if process.pid is None or process.cpu_s is None:
+            return ""
         now_s = time.monotonic()
         before_s, cpu_s = self._cpu_s.get(process.pid, (now_s, process.cpu_s))
         self._cpu_s[process.pid] = (now_s, process.cpu_s)

@@ -10,9 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from stream.operate.platform.adoption import Standing
+    from stream.operate.platform.commands import Labels
     from stream.settings import Settings
-
-LABELS = ("by", "approved_by", "reason")
 
 
 def labels(command):
@@ -94,14 +93,14 @@ def adopt(topic: str, by: str, approved_by: str, reason: str, dry_run: bool, yes
         return
     if not yes:
         click.confirm("What is lost is lost for good. Go on?", abort=True, err=True)
-    said = dict(zip(LABELS, (by, approved_by, reason), strict=True))
+    said: Labels = {"by": by, "approved_by": approved_by, "reason": reason}
     adoptions = adoption.adopt(settings, needing, said)
     if topic == COMMANDS:
         _repeat_registry(settings, said)
     _print_in_force(settings, topic, adoptions)
 
 
-def _repeat_registry(settings: Settings, said: dict[str, str]) -> None:
+def _repeat_registry(settings: Settings, said: Labels) -> None:
     from stream.operate.platform import adoption
 
     repeated, unlike = adoption.repeat_registry(settings, said)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream.operate.commands.topics import LABELS, labels
+from stream.operate.commands.topics import labels
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -60,12 +60,13 @@ def activate(number: int | None, by: str, approved_by: str, reason: str, yes: bo
 
     from schemas.formats import NEWEST
     from stream.operate.platform import adoption, formats
+    from stream.operate.platform.commands import Labels
     from stream.settings import load
 
     settings, wanted = load(), number or NEWEST
     if not yes:
         click.confirm(f"There is no way back behind format {wanted}. Go on?", abort=True, err=True)
-    offsets = formats.activate(settings, wanted, dict(zip(LABELS, (by, approved_by, reason), strict=True)))
+    offsets = formats.activate(settings, wanted, Labels(by=by, approved_by=approved_by, reason=reason))
     with Console(stderr=True).status("waiting until every shard writes it"):
         behind = adoption.wait_decided(settings, offsets)
     if behind:

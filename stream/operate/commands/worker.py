@@ -76,7 +76,7 @@ def archive() -> None:
         archive = EngineArchive(engine) if engine else ClickHouseArchive(settings.clickhouse_dsn)
         handler = ArchiveHandler(archive, thread)
         app = batch_app(settings, "archive", list(handler.topics), handler)
-        if engine:
+        if engine and settings.query_url and settings.query_token:
             reader, passwords = EngineReader(engine), Passwords(settings.home, settings.query_token)
             run_beside(app, QueryEndpoint(settings.query_url, passwords, reader, thread))
         run_beside(

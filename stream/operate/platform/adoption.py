@@ -21,7 +21,7 @@ from schemas.state import Head, Source
 from sinks.kafka_topics import topic_ids
 from stream.errors import OperatorError
 from stream.operate.platform import kafka_admin, onboarding
-from stream.operate.platform.commands import say
+from stream.operate.platform.commands import Labels, say
 from stream.operate.platform.kafka_admin import REQUEST_TIMEOUT_S
 from stream.operate.projection import open_projection
 from stream.settings import Settings
@@ -159,7 +159,7 @@ def stopped(found: list[Standing]) -> list[Standing]:
     return needing
 
 
-def adopt(settings: Settings, needing: list[Standing], said: dict[str, str]) -> dict[int, AdoptCommand]:
+def adopt(settings: Settings, needing: list[Standing], said: Labels) -> dict[int, AdoptCommand]:
     """Tells the shards that their sources of one topic go on with what is there. Raises OperatorError."""
     adoptions = {
         s.shard: AdoptCommand(topic=s.topic, topic_id=s.topic_id, first=s.first, **said) for s in needing
@@ -190,7 +190,7 @@ def _adopt_commands(settings: Settings, shard: int, adopted: AdoptCommand) -> Ad
     )
 
 
-def repeat_registry(settings: Settings, said: dict[str, str]) -> tuple[list[str], list[str]]:
+def repeat_registry(settings: Settings, said: Labels) -> tuple[list[str], list[str]]:
     """Says again to the shards that do not know an app what the others know: that word may be lost.
 
     Returns the apps that were repeated, and those that shards know differently: which is right, nobody here

@@ -65,6 +65,6 @@ def _ahead_ms(producer: Producer, partition: int) -> int:
     producer.flush(ANSWER_TIMEOUT_S)
     to_ms = now_ms()
     error, message = answers[0] if answers else (KafkaError(KafkaError._TIMED_OUT), None)
-    if error:
+    if error or message is None:
         raise KafkaException(error)
     return outside_ms(message.timestamp()[1], from_ms, to_ms)

@@ -1,6 +1,7 @@
 """How the platform says something: records in topic `commands`, in the partition that is the shard."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 from confluent_kafka import Producer
 
@@ -13,7 +14,15 @@ from stream.settings import Settings
 FLUSH_TIMEOUT_S = 30.0
 
 
-def say(settings: Settings, commands: dict[int, Command]) -> dict[int, int]:
+class Labels(TypedDict):
+    """Who gave a command, who approved it and why: see `schemas.command.Said`."""
+
+    by: str
+    approved_by: str
+    reason: str
+
+
+def say(settings: Settings, commands: Mapping[int, Command]) -> dict[int, int]:
     """Gives each shard its command; the offset of each, once the broker has all. Raises OperatorError."""
     return say_all(settings, commands.items())
 

@@ -23,10 +23,12 @@ from schemas.shards import shards_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, app_of
 from schemas.verdicts import Verdict
 from sinks.app_client.standing import decode_outcome
+from sinks.app_client.topics import place_of
 from sinks.kafka_topics import topic_ids
 from stream.core.read import bytes_hash
 from stream.errors import OperatorError
 from stream.operate.platform import kafka_admin
+from stream.operate.platform.commands import Labels
 from stream.settings import Settings
 
 ANSWER_TIMEOUT_S = 15.0
@@ -82,7 +84,7 @@ def letters(settings: Settings, since_ms: int = 0) -> list[Letter]:
     """All that is listed from then on, one for each place: what was said of it last. Raises OperatorError."""
     found: dict[Place, Letter] = {}
     for message in _all_of(settings, DEAD_LETTERS, since_ms):
-        o, at_ms = decode_outcome(message.value()), message.timestamp()[1]
+        o, at_ms = decode_outcome(message.value() or b""), message.timestamp()[1]
         place = Place(o.topic, o.topic_id, o.partition, o.offset)
         if place not in found or found[place].at_ms <= at_ms:
             found[place] = Letter(place, o.last_offset, o.verdict, o.detail, o.report_id, at_ms)
@@ -127,9 +129,7 @@ def _of_the_same_topic(places: list[Place], ids: dict[str, str], gone: dict[Plac
     return [place for place in places if place not in gone]
 
 
-def replay_of(
-    place: Place, value: bytes, key: bytes, said: dict[str, str], shards: int
-) -> tuple[int, ReplayCommand]:
+def replay_of(place: Place, value: bytes, key: bytes, said: Labels, shards: int) -> tuple[int, ReplayCommand]:
     """The command, and its shard: the person's, or where the record stands if it names nobody."""
     uid = _uid_in(value)
     shard = shards_of([uid], shards)[0] if uid else place.partition
@@ -148,7 +148,7 @@ def _uid_in(value: bytes) -> str:
     return uid if _uid.fullmatch(uid) else ""
 
 
-def dismissals(chosen: list[Letter], said: dict[str, str]) -> list[tuple[int, DismissCommand]]:
+def dismissals(chosen: list[Letter], said: Labels) -> list[tuple[int, DismissCommand]]:
     """One command for each run of offsets without a gap, for the shard where they stand."""
     runs: list[list] = []
     for letter in sorted(chosen):
@@ -157,11 +157,12 @@ def dismissals(chosen: list[Letter], said: dict[str, str]) -> list[tuple[int, Di
             runs[-1][2] = letter.last_offset
         else:
             runs.append([source, offset, letter.last_offset])
-    names = ("topic", "topic_id", "partition")
     return [
-        (source[2], DismissCommand(**dict(zip(names, source, strict=True)), first=first, last=last, **said))
-        for source, first, last in runs
-    ]
+        (partition, DismissCommand(
+            topic=topic, topic_id=topic_id, partition=partition, first=first, last=last, **said
+        ))
+        for (topic, topic_id, partition), first, last in runs
+    ]  # fmt: skip
 
 
 def why_not(letter: Letter) -> str:
@@ -205,12 +206,13 @@ def _all_of(settings: Settings, topic: str, since_ms: int = 0) -> Iterator[Messa
 
 def _messages(polled: Iterable[Message], ended: set[int]) -> Iterator[Message]:
     for message in polled:
-        if message.error() is None:
+        error = message.error()
+        if error is None:
             yield message
-        elif message.error().code() == KafkaError._PARTITION_EOF:
-            ended.add(message.partition())
+        elif error.code() == KafkaError._PARTITION_EOF:
+            ended.add(place_of(message)[0])
         else:
-            raise KafkaException(message.error())
+            raise KafkaException(error)
 
 
 def _consumer(settings: Settings) -> Consumer:

@@ -8,7 +8,7 @@ from schemas.kinds.format import FormatCommand
 from schemas.state import Head
 from stream.errors import OperatorError
 from stream.operate.platform import adoption, kafka_admin
-from stream.operate.platform.commands import say
+from stream.operate.platform.commands import Labels, say
 from stream.operate.platform.kafka_admin import REQUEST_TIMEOUT_S
 from stream.settings import CLIENT_ID_PREFIX, Settings
 
@@ -39,7 +39,7 @@ def workers(settings: Settings) -> list[Worker]:
     return sorted(found)
 
 
-def activate(settings: Settings, number: int, said: dict[str, str]) -> dict[int, int]:
+def activate(settings: Settings, number: int, said: Labels) -> dict[int, int]:
     """Tells each shard that format `number` begins; the command's offset in each. Raises OperatorError."""
     if number > NEWEST:
         raise OperatorError(

@@ -75,5 +75,5 @@ async def dedupe_key(ledger: Ledger, ends: Mapping[int, int]) -> str | None:
     for shard, end in ends.items():
         if end:
             async for _, record in ledger.read(shard, 0, 1):
-                return open_block(record).meta.genesis["dedupe_key"]
+                return (open_block(record).meta.genesis or {})["dedupe_key"]
     return None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -19,6 +19,7 @@ from confluent_kafka.admin import (
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialUpsertion,
 )
 
@@ -59,7 +60,8 @@ def admin_client(settings: Settings, principal: str = "admin") -> AdminClient:
 def topics_seen_by(settings: Settings, principal: str) -> set[str]:
     """The names of the topics that `principal` may see. Raises OperatorError if Kafka does not let it in."""
     errors: list[KafkaError] = []
-    client = AdminClient({**settings.librdkafka(principal), "log_level": 0, "error_cb": errors.append})
+    config: dict[str, Any] = {**settings.librdkafka(principal), "log_level": 0, "error_cb": errors.append}
+    client = AdminClient(config)
     try:
         return set(client.list_topics(timeout=ANSWER_TIMEOUT_S).topics)
     except KafkaException as error:
@@ -94,7 +96,7 @@ def _told(settings: Settings, principal: str, error: KafkaError) -> OperatorErro
 def set_passwords(admin: AdminClient, mechanism: str, passwords: dict[str, str]) -> None:
     """Makes users, or gives them another password: the one before is void for new connections."""
     scram = ScramCredentialInfo(SCRAM_MECHANISMS[mechanism], SCRAM_ITERATIONS)
-    upsertions = [
+    upsertions: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(user, scram, password.encode()) for user, password in passwords.items()
     ]
     _settle(admin.alter_user_scram_credentials(upsertions, request_timeout=REQUEST_TIMEOUT_S))
@@ -180,11 +182,11 @@ def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
     for name, entries in _topic_configs(admin, present).items():
         wrong = {key: value for key, value in present[name].config.items() if entries.get(key) != value}
         if wrong:
-            entries = [
+            right = [
                 ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
                 for key, value in wrong.items()
             ]
-            changes.append(ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries))
+            changes.append(ConfigResource(ResourceType.TOPIC, name, incremental_configs=right))
     if changes:
         _settle(admin.incremental_alter_configs(changes, request_timeout=REQUEST_TIMEOUT_S))
 

@@ -7,6 +7,7 @@ goes before every grant. Without a credential there is no new connection; what s
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from aiokafka.errors import KafkaError as AiokafkaError
 from confluent_kafka import KafkaError, KafkaException
@@ -89,8 +90,11 @@ def _admin(settings: Settings) -> AdminClient:
 
 def _filter(user: str | None) -> AclBindingFilter:
     principal = user and f"User:{user}"
-    anything = (ResourceType.ANY, None, ResourcePatternType.ANY, principal, None, AclOperation.ANY)
-    return AclBindingFilter(*anything, AclPermissionType.DENY)
+    anything: Any = None  # as the filter's own documentation has it; its types ask for texts
+    return AclBindingFilter(
+        ResourceType.ANY, anything, ResourcePatternType.ANY, principal or anything, anything,
+        AclOperation.ANY, AclPermissionType.DENY,
+    )  # fmt: skip
 
 
 async def _request_percent(settings: Settings, app: str, percent: int) -> None:
