@@ -41,7 +41,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         for span in meta.sources
         if span.next > span.first or head.seq < 0
     }
-    new_head = Head(
+    behind_records = Head(
         seq=meta.seq,
         hash=block.hash,
         time_ms=meta.time_ms,
@@ -54,16 +54,17 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         format=block.format,
         format_release=head.format_release,
     )
-    retired = _retired(before, today)
+    new_head, retired = _commanded(block, behind_records), _retired(before, today)
     return Change(
         meta.shard,
         head.hash,
-        _commanded(block, new_head),
+        new_head,
         _persons(block, persons, today),
         # A block that ends with a jump of the clock may retire what it has just remembered.
         {day: members for day, members in _members(block).items() if day not in retired},
         retired,
         [block.hash],
+        new_head.apps is not head.apps,
     )
 
 
