@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from schemas.command import App
+from schemas.kinds.app import App
 from stream.operate.platform.kafka_quota import Quota
 from stream.operate.platform.onboarding import onboard
 from stream.settings import Settings

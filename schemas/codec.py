@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from schemas.fields import types_in
-from schemas.limits import BEHAVIOUR_MS_MAX, EVIDENCE_BYTES_MAX, RECORD_BYTES_MAX
+from schemas.limits import BEHAVIOUR_MS_MAX, EVIDENCE_BYTES_MAX, FORMAT_MAX, RECORD_BYTES_MAX
 from schemas.personal_data import holds_personal_data, json_holds_personal_data
 from schemas.refusal import Refusal, duplicate_name, malformed, refusal_of, too_nested
 from schemas.report import FIELDS, PATTERNS, REQUIRED, Instant, Report, date_of_day, shanghai_day, to_ms
@@ -56,14 +56,17 @@ def compact_day(day: int) -> str:
     return text
 
 
-def read_report(value: bytes) -> Report | Refusal:
-    """The closer look at one value: what exactly is wrong with it, if anything."""
+def read_report(value: bytes, in_force: int = FORMAT_MAX) -> Report | Refusal:
+    """The closer look at one value: what exactly is wrong with it, if anything.
+
+    `in_force`: the format that says which kinds of record there are; all of them, if it is not told.
+    """
     if len(value) > RECORD_BYTES_MAX:
         return Refusal(Verdict.TOO_LARGE, f"record: {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
         report = DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return refusal_of(value, error)
+        return refusal_of(value, error, in_force)
     return _closer(report, value)
 
 

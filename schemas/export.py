@@ -8,7 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from schemas.asyncapi import asyncapi_document
+from schemas.kinds import Command
 from schemas.outcome import OUTCOME_FIELDS
 from schemas.report import json_schema
 from schemas.verdicts import CODES, TABLE, Verdict
@@ -22,6 +25,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "schemas/json/report.schema.json": _json({"$schema": _DIALECT} | json_schema()),
         ROOT / "schemas/json/outcome.schema.json": _json({"$schema": _DIALECT} | outcome_schema()),
+        ROOT / "schemas/json/command.schema.json": _json({"$schema": _DIALECT} | command_schema()),
         ROOT / "docs/asyncapi.json": _json(
             asyncapi_document(json_schema()["$defs"]["Report"], outcome_schema())
         ),
@@ -41,6 +45,14 @@ def outcome_schema() -> dict[str, Any]:
         "properties": properties,
         "required": list(properties),
     }
+
+
+def command_schema() -> dict[str, Any]:
+    """The JSON Schema of a command, whose `kind` says which."""
+    text = json.dumps(msgspec.json.schema(Command))
+    text = text.replace("\\\\Z", "$")  # Python's end of a text; $ is ECMA's
+    schema: dict[str, Any] = json.loads(text.replace("\\n    ", "\\n"))  # a docstring's indent
+    return {"title": "Command"} | schema
 
 
 def verdict_page() -> str:

@@ -28,6 +28,7 @@ RECOVERY_ROWS_MAX = CYCLE_ROWS_MAX
 RECOVERY_BYTES_MAX = BLOCK_BYTES_MAX  # of rows, unpacked; those of a full cycle of reports are 4 MiB
 RECOVERY_BLOCKS_MAX = 1_024  # of four rows each: some 0.3 s, while which the worker's other shards wait
 
+FORMAT_MAX = 65_535  # of a block: two bytes
 OFFSET_MAX = 2**53 - 1  # as the last offset of a range whose end nobody knows: exact in every JSON parser
 
 # --- one shard's memory in the intake worker ------------------------------------------------------------
@@ -55,6 +56,7 @@ FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # clocks of gates and phones differ by minu
 BROKER_AHEAD_MS_MAX = 60 * 60 * 1000  # a broker this far ahead of the worker would move shard time for good
 BEHAVIOUR_MS_MAX = 24 * 60 * 60 * 1000  # from occurred_at to ended_at: a night's charging, a day's steps
 LATE_WINDOW_DAYS = 9  # Beijing's MaaS makes transit records two days late, claimable for seven (2 + 7)
+REMEMBERED_DAYS = LATE_WINDOW_DAYS + 1  # a trip across midnight may be claimed on the day before
 CLOCK_YEAR_MAX = 9_900  # of a simulated clock: a lot issued then still expires on a date that can be counted
 VALIDITY_YEARS_MAX = 10  # 深圳市碳普惠管理办法 Art. 22
 

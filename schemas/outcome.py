@@ -4,7 +4,7 @@ Both are made from a block by pure functions, so they can be made again at any t
 An app drops a (shard, seq, row) that it has seen: outcomes are published at least once.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -49,12 +49,11 @@ class Outcome(msgspec.Struct, gc=False):
 _encode = msgspec.json.Encoder().encode
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record to publish, into the partition that is the block's shard."""
 
     key: bytes | None
     value: bytes
-    headers: list[tuple[str, bytes]]
 
 
 # The fields of an outcome, as published in schemas/json/outcome.schema.json.
@@ -118,9 +117,9 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
             topic, spans[source].topic_id, shard, offset, last_offset, shard, seq, row,
         )  # fmt: skip
         value = _encode(outcome)
-        messages.append(Message(key, value, []))
+        messages.append(Message(key, value))
         if verdict in DEAD_LETTER:
-            dead.append(Message(None, value, []))
+            dead.append(Message(None, value))
     out = {
         outcomes_topic(app_of(topic)): messages
         for topic, messages in zip(topics, told, strict=False)
@@ -129,7 +128,7 @@ def messages_of(block: "Block") -> dict[str, list[Message]]:
     if replayed := _replayed(block):
         app, message, is_dead = replayed
         out.setdefault(outcomes_topic(app), []).append(message)
-        dead += [Message(None, message.value, [])] * is_dead
+        dead += [Message(None, message.value)] * is_dead
     return out | {DEAD_LETTERS: dead} if dead else out
 
 
@@ -148,7 +147,7 @@ def _replayed(block: "Block") -> tuple[str, Message, bool] | None:
         place.topic, place.topic_id, place.partition, place.offset, place.offset,
         block.meta.shard, block.meta.seq, last,
     )  # fmt: skip
-    message = Message(row["uid"].encode() or None, _encode(outcome), [])
+    message = Message(row["uid"].encode() or None, _encode(outcome))
     return app_of(place.topic), message, row["verdict"] in DEAD_LETTER
 
 

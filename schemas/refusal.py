@@ -1,6 +1,7 @@
 """Why a record is no report, for the engineers of its app: field, place and rule, never what it holds."""
 
 import difflib
+import functools
 import itertools
 import re
 from typing import NamedTuple, final
@@ -8,16 +9,14 @@ from typing import NamedTuple, final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from schemas.kinds import COMMANDS, NAMES, Kind
 from schemas.members import Member, members_of, twice_named
 from schemas.personal_data import json_holds_personal_data
 from schemas.report import AMOUNT_MAX, FIELDS, UNITS, VERSION
 from schemas.verdicts import Verdict
 
-# Kinds that no app may ever send: points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
-FORBIDDEN_KINDS = frozenset(
-    {"transfer", "trade", "bonus", "credit", "debit", "expiry", "write_off", "tick"}
-    | {"clock", "app", "adopt", "replay", "dismiss"}
-)
+# Points are neither moved nor cancelled by apps (管理办法 Art. 22-24).
+_NOT_AN_APPS = frozenset({"transfer", "trade", "bonus", "credit", "debit", "write_off", "tick"})
 # Counted, because where Python's recursion limit strikes depends on the caller's own depth, and the same
 # bytes must get the same verdict in every run.
 NESTED_MAX = 256
@@ -62,6 +61,16 @@ class _Envelope(Struct):
     kind: Raw | UnsetType = UNSET
 
 
+@functools.cache
+def forbidden_kinds(in_force: int) -> frozenset[str]:
+    """Kinds that no app may send: what the platform itself says or does, as of a format, among them."""
+    return _NOT_AN_APPS | {
+        NAMES[kind]
+        for kind in Kind
+        if kind >= Kind.GENESIS and (kind not in COMMANDS or COMMANDS[kind].since <= in_force)
+    }
+
+
 def malformed(detail: str) -> Refusal:
     """A record that is not of the schema."""
     return Refusal(Verdict.MALFORMED, detail)
@@ -74,7 +83,7 @@ def too_nested(value: bytes) -> Refusal | None:
     return None
 
 
-def refusal_of(value: bytes, error: Exception) -> Refusal:
+def refusal_of(value: bytes, error: Exception, in_force: int) -> Refusal:
     """The refusal of a value that `Report`'s decoder did not take, which it said by `error`."""
     if nested := too_nested(value):
         return nested
@@ -91,7 +100,7 @@ def refusal_of(value: bytes, error: Exception) -> Refusal:
         pass  # JSON, but no object
     except msgspec.DecodeError as no_json:
         return malformed(_syntax(value, str(no_json)))
-    if other := _other_kind(value, envelope):
+    if other := _other_kind(value, envelope, in_force):
         return duplicate_name(value) or other
     return malformed(_rule(str(error), value))
 
@@ -108,14 +117,14 @@ def duplicate_name(value: bytes) -> Refusal | None:
     return malformed(f"record: a name stands twice{_place(value, member.start)}")
 
 
-def _other_kind(value: bytes, envelope: _Envelope) -> Refusal | None:
+def _other_kind(value: bytes, envelope: _Envelope, in_force: int) -> Refusal | None:
     """The refusal of what is not meant to be a report of this version."""
     version = b"" if envelope.version is UNSET else bytes(envelope.version)
     if _WHOLE_NUMBER.fullmatch(version) and version != b"%d" % VERSION:
         return Refusal(Verdict.UNSUPPORTED_VERSION, f"version: {FIELDS['version'].rule}")
     sent = b"" if envelope.kind is UNSET else bytes(envelope.kind)
     kind = msgspec.json.decode(sent, type=str) if sent.startswith(b'"') else ""
-    if kind in FORBIDDEN_KINDS:
+    if kind in forbidden_kinds(in_force):
         if json_holds_personal_data(value):
             return Refusal(Verdict.PERSONAL_DATA, "record: holds an ID or phone number")
         return Refusal(Verdict.FORBIDDEN_OPERATION, f"kind: no app may send {kind}")

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from schemas.codec import DECODER, QUOTES, ROUNDED_UP, compact_day, read_report
 from schemas.fields import Keep
-from schemas.limits import BEHAVIOUR_MS_MAX, RECORD_BYTES_MAX
+from schemas.limits import BEHAVIOUR_MS_MAX, FORMAT_MAX, RECORD_BYTES_MAX
 from schemas.personal_data import may_hold_personal_data
 from schemas.refusal import Refusal
 from schemas.report import (
@@ -98,8 +98,8 @@ _BLANK: _Row = ("", "", "", "", "", 0, "", "", 0)
 _TIME, _QUOTES_MORE = 3, 8
 
 
-def read_reports(values: list[bytes]) -> Reports:
-    """Never raises on data: what is no report is refused."""
+def read_reports(values: list[bytes], in_force: int = FORMAT_MAX) -> Reports:
+    """Never raises on data: what is no report is refused. `in_force`: see `read_report`."""
     rows, times_ms = [_BLANK] * len(values), [0] * len(values)
     refused: dict[int, Refusal] = {}
     rare: dict[int, Report] = {}
@@ -107,7 +107,7 @@ def read_reports(values: list[bytes]) -> Reports:
         rows[place], times_ms[place] = row, ms
     for place in [place for place, row in enumerate(rows) if row is _BLANK]:
         rare.pop(place, None)
-        item = read_report(values[place])
+        item = read_report(values[place], in_force)
         if isinstance(item, Refusal):
             refused[place] = item
             continue

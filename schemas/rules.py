@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.limits import VALIDITY_YEARS_MAX
+from schemas.limits import LATE_WINDOW_DAYS, VALIDITY_YEARS_MAX
 from schemas.report import AMOUNT_MAX, UNITS, Unit, date_of_day, day_of_date
 
 PACKAGED = Path(__file__).parent / "rules_data"
@@ -64,6 +64,13 @@ class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
     expires: Annotated[str, Meta(pattern=r"^(month_end|day)\Z")]
     daily_cap_points: Annotated[int, Meta(ge=1)]
     effective_to: dt.date = _FAR_FUTURE
+
+
+# The period of each cap: what a person has used of it is kept for as long as reports of that period may come.
+_CAP_PERIODS_DAYS = {"daily_cap_points": 1}
+if {*_CAP_PERIODS_DAYS} != {name for name in Exchange.__struct_fields__ if "_cap_" in name}:
+    raise TypeError("schemas/rules.py: a cap without its period in _CAP_PERIODS_DAYS")
+CAPS_KEPT_DAYS = LATE_WINDOW_DAYS + max(_CAP_PERIODS_DAYS.values()) - 1
 
 
 class Bundle(Struct, frozen=True, forbid_unknown_fields=True):

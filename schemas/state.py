@@ -5,7 +5,7 @@ from collections.abc import Collection
 import msgspec
 from msgspec import Struct
 
-from schemas.command import App
+from schemas.kinds.app import App
 
 ZERO_HASH = bytes(32)
 
@@ -60,7 +60,8 @@ class Head(Struct, frozen=True):
     `time_ms` is the shard's time (largest broker timestamp plus clock offset); `sources` by topic;
     `ledger_next` the ledger offset after the head block; every block at a ledger offset below `published_to`
     has its outcomes on Kafka, but for the topics in `lags`; `apps` is the registry: apps by id, as the last
-    command about each of them left it.
+    command about each of them left it; `format` is that of the next block, and `format_release` the first
+    release that can write it, where a command said so.
     """
 
     seq: int = -1
@@ -72,13 +73,16 @@ class Head(Struct, frozen=True):
     lags: dict[str, Lag] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     apps: dict[str, App] = msgspec.field(default_factory=dict)
+    format: int = 1
+    format_release: str = ""
 
 
 class Change(Struct):
     """What a block, or several in a row, do to a shard's state: `prev` -> `head`, or nothing.
 
     `persons`: new values; `retired_days`: generations to drop first, because every id of them is too late for
-    ever; `members`: dedupe members to add, by generation (day); `blocks`: the hashes of the blocks.
+    ever; `members`: dedupe members to add, by generation (day); `blocks`: the hashes of the blocks;
+    `registry`: whether the head's apps are others than before, or may be.
     """
 
     shard: int
@@ -88,6 +92,7 @@ class Change(Struct):
     members: dict[int, list[int]]
     retired_days: Collection[int]
     blocks: list[bytes] = []
+    registry: bool = True
 
 
 encode_person = msgspec.msgpack.Encoder().encode

@@ -163,13 +163,10 @@ class KafkaPublisher:
         assert producer is not None, "it is started before it publishes"
         batch = producer.create_batch()
         for message in messages:
-            if (
-                batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
-                is None
-            ):
+            if batch.append(key=message.key, value=message.value, timestamp=None) is None:
                 futures.append(await producer.send_batch(batch, topic, partition=shard))
                 batch = producer.create_batch()
-                batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
+                batch.append(key=message.key, value=message.value, timestamp=None)
         futures.append(await producer.send_batch(batch, topic, partition=shard))
         for future in futures:
             future.add_done_callback(known)

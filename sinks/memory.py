@@ -9,11 +9,13 @@ import asyncio
 import copy
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from functools import partial
 
 from schemas.block import Block
 from schemas.ledger_record import LedgerRecord, headers_of, read_record
 from schemas.outcome import Message
 from schemas.state import ZERO_HASH, Change, Head, Person, decode_person, encode_person
+from sinks.fingerprint import FINGERPRINT
 from sinks.ports import Doubt, Snapshot
 
 
@@ -23,7 +25,7 @@ async def turn() -> None:
 
 
 class _ShardState:
-    """What Redis holds of one shard."""
+    """What Redis holds of one shard in one projection."""
 
     def __init__(self) -> None:
         self.head: Head | None = None
@@ -39,71 +41,91 @@ class _ShardState:
 class MemoryRedis:
     """The server that the stores of several workers share, and what may happen to it.
 
-    `copy_of` and `restore` stand for a replica that lags behind and takes over.
+    `copy_of` and `restore` stand for a replica that lags behind and takes over: with all its projections.
     """
 
     def __init__(self) -> None:
-        self.shards: dict[int, _ShardState] = defaultdict(_ShardState)
-        self.touched: Counter[int] = Counter()  # how often a shard's head was written: what WATCH sees
+        self._shards: dict[int, dict[str, _ShardState]] = defaultdict(partial(defaultdict, _ShardState))
+        self._touched: Counter[int | tuple[int, str]] = Counter()  # of a head, or of all heads of a shard
         self.resets = 0
+
+    def state(self, shard: int, projection: str = FINGERPRINT) -> _ShardState:
+        """What one projection holds of a shard."""
+        return self._shards[shard][projection]
+
+    def touches(self, shard: int, projection: str) -> int:
+        """How often a head was written: what WATCH sees."""
+        return self._touched[shard] + self._touched[shard, projection]
+
+    def touch(self, shard: int, projection: str) -> None:
+        """A head is written."""
+        self._touched[shard, projection] += 1
 
     def members(self, shard: int) -> dict[int, set[int]]:
         """Every dedupe member of a shard, by generation; for audits."""
-        return copy.deepcopy(self.shards[shard].members)
+        return copy.deepcopy(self.state(shard).members)
 
-    def tear(self, shard: int, mark: str = "reset") -> None:
+    def tear(self, shard: int, mark: str = "reset", projection: str = FINGERPRINT) -> None:
         """As a reset leaves a shard when it is cut off."""
-        self.shards[shard].torn = mark
-        self.touched[shard] += 1
+        self.state(shard, projection).torn = mark
+        self.touch(shard, projection)
 
-    def spoil(self, shard: int, day: int) -> None:
+    def spoil(self, shard: int, day: int, projection: str = FINGERPRINT) -> None:
         """A foreign hand makes something of a generation to which no members can be added."""
-        self.shards[shard].spoilt_days.add(day)
+        self.state(shard, projection).spoilt_days.add(day)
 
-    def copy_of(self, shard: int) -> _ShardState:
+    def forget(self, shard: int, projection: str) -> None:
+        """What one projection holds of a shard is gone."""
+        self._shards[shard].pop(projection, None)
+        self.touch(shard, projection)
+
+    def copy_of(self, shard: int) -> dict[str, _ShardState]:
         """The shard as it is now, for `restore`."""
-        return copy.deepcopy(self.shards[shard])
+        return copy.deepcopy(self._shards[shard])
 
-    def restore(self, shard: int, copied: _ShardState | None) -> None:
+    def restore(self, shard: int, copied: dict[str, _ShardState] | None) -> None:
         """Puts an earlier copy in place, or empties the shard: acknowledged writes are lost."""
-        self.shards[shard] = copy.deepcopy(copied) if copied else _ShardState()
-        self.touched[shard] += 1
+        self._shards[shard] = copy.deepcopy(copied) if copied else defaultdict(_ShardState)
+        self._touched[shard] += 1
 
 
 class MemoryStore:
     """`Store` of one worker, over a server that others may share."""
 
-    def __init__(self, server: MemoryRedis | None = None) -> None:
-        self._server = server or MemoryRedis()
+    def __init__(self, server: MemoryRedis | None = None, projection: str = FINGERPRINT) -> None:
+        self._server, self.projection = server or MemoryRedis(), projection
         self._watched: dict[int, tuple[bytes, int]] = {}  # by shard: the head that was read, and its touches
+
+    def _state(self, shard: int) -> _ShardState:
+        return self._server.state(shard, self.projection)
 
     async def load_head(self, shard: int) -> Head | None:
         await turn()
-        state = self._server.shards[shard]
+        state = self._state(shard)
         return None if state.torn else state.head
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
         await turn()
         self._watched.pop(shard, None)
-        state = self._server.shards[shard]
+        state = self._state(shard)
         if state.torn:
             raise Doubt("another worker rebuilds this shard, or was interrupted at it")
         if state.spoilt_days & lookups.keys():
-            self._server.tear(shard, "broken")
+            self._server.tear(shard, "broken", self.projection)
             raise Doubt("a key of this shard is none of ours")
         persons = {uid: decode_person(state.persons[uid]) for uid in uids if uid in state.persons}
         seen = {m for day, members in lookups.items() for m in members if m in state.members.get(day, ())}
-        self._watched[shard] = state.head_hash(), self._server.touched[shard]
+        self._watched[shard] = state.head_hash(), self._server.touches(shard, self.projection)
         return Snapshot(state.head_hash(), persons, seen)
 
     async def commit(self, change: Change) -> None:
         await turn()
-        head_hash, touched = self._watched.pop(change.shard, (None, 0))
+        head_hash, touches = self._watched.pop(change.shard, (None, 0))
         if head_hash != change.prev:
             raise Doubt("the head that this begins at is not watched")
-        if touched != self._server.touched[change.shard]:
+        if touches != self._server.touches(change.shard, self.projection):
             raise Doubt("the head was touched since it was read")
-        state = self._server.shards[change.shard]
+        state = self._state(change.shard)
         state.persons |= {uid: encode_person(person) for uid, person in change.persons.items()}
         for day in change.retired_days:
             state.members.pop(day, None)
@@ -112,25 +134,27 @@ class MemoryStore:
             if day not in state.spoilt_days:
                 state.members.setdefault(day, set()).update(members)
         state.head = copy.deepcopy(change.head)
-        self._server.touched[change.shard] += 1
+        self._server.touch(change.shard, self.projection)
         if state.spoilt_days & change.members.keys():  # the rest is done: nobody may take it for whole
-            self._server.tear(change.shard, "broken")
+            self._server.tear(change.shard, "broken", self.projection)
             raise Doubt("a command failed inside the transaction")
 
-    async def reset(self, shard: int) -> None:
+    async def reset(self, shard: int) -> int:
         await turn()
         self._watched.pop(shard, None)
         self._server.resets += 1
         token = str(self._server.resets)
-        self._server.tear(shard, token)
+        self._server.tear(shard, token, self.projection)
         await turn()
-        if self._server.shards[shard].torn != token:
+        state = self._state(shard)
+        if state.torn != token:
             raise Doubt("another worker rebuilds this shard")
-        self._server.restore(shard, None)
+        self._server.forget(shard, self.projection)
+        return len(state.persons) + len(state.members)
 
     async def persons(self, shard: int) -> dict[str, Person]:
         """Every person of a shard; for audits."""
-        return {uid: decode_person(value) for uid, value in self._server.shards[shard].persons.items()}
+        return {uid: decode_person(value) for uid, value in self._state(shard).persons.items()}
 
     def lose_connection(self, shard: int) -> None:
         """Another one takes its place, on which nothing is watched."""

@@ -59,8 +59,9 @@ class Store(Protocol):
         only a part was done: the shard has no usable head then.
         """
 
-    async def reset(self, shard: int) -> None:
-        """Forgets everything of a shard, so that the ledger can be folded from its beginning."""
+    async def reset(self, shard: int) -> int:
+        """Forgets everything of a shard, so that the ledger can be folded from its beginning. Returns how
+        many values and sets that was, beside the head."""
 
     async def close(self) -> None:
         """Ends the connections."""

@@ -2,33 +2,40 @@
 
 `read` ends with a WATCH on the head, and looks at it once more behind that; `commit` is MULTI ... EXEC on the
 very connection. So what is decided in between stands on a state that nobody has touched, or the EXEC does
-nothing. Both are one write and one round trip. Keys and commands: sinks/redis_commands.py.
+nothing. Both are one write and one round trip. Commands: sinks/redis_commands.py.
+Everything here is of one projection; those of other releases stand beside it, under other keys.
 """
 
 import asyncio
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any, NoReturn
 
 import msgspec
 import redis.asyncio as aioredis
 from redis.exceptions import ExecAbortError, ResponseError
 
+from schemas.kinds.app import App
 from schemas.state import ZERO_HASH, Change, Head, Person, decode_person
 from sinks import redis_commands as send
+from sinks.fingerprint import FINGERPRINT
 from sinks.ports import Doubt, Snapshot
 from sinks.redis_connection import OwnConnection
 from sinks.redis_errors import meaning, told_as_doubt
+from sinks.redis_keys import PROJECTIONS, Keys, projection_of
 
 _PAGE_KEYS = 5_000
+_SAMPLE_KEYS = 50_000
 _decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_apps = msgspec.msgpack.Decoder(dict[str, App]).decode
 
 
 class RedisStore:
     """`Store` over one Redis; safe against other workers that still believe they own the shard."""
 
-    def __init__(self, client: aioredis.Redis) -> None:
+    def __init__(self, client: aioredis.Redis, projection: str = FINGERPRINT) -> None:
         self._redis: Any = client  # for what needs no WATCH; its types know not that replies are bytes
+        self._projection = projection
         self._own: dict[int, OwnConnection] = {}
         self._in_turn: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._broken: set[int] = set()  # shards that a failed commit may have left half written
@@ -40,16 +47,18 @@ class RedisStore:
 
     async def load_head(self, shard: int) -> Head | None:
         with told_as_doubt():
-            torn, head = await self._redis.hmget(send.head_key(shard), "torn", "head")
-        return _decode_head(head) if head and not torn and shard not in self._broken else None
+            torn, head, apps = await self._redis.hmget(self._keys(shard).head, "torn", "head", "apps")
+        if not head or torn or shard in self._broken:
+            return None
+        return msgspec.structs.replace(_decode_head(head), apps=_decode_apps(apps) if apps else {})
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
-        commands, asked = send.read_state(shard, uids, lookups)
+        commands, asked = send.read_state(self._keys(shard), uids, lookups)
         async with self._in_turn[shard]:
             own = await self._opened(shard)
             own.watched = None
             replies = await own.exchange(
-                [send.UNWATCH, *send.in_transaction(commands), *send.watch_head(shard)]
+                [send.UNWATCH, *send.in_transaction(commands), *send.watch_head(self._keys(shard))]
             )
             _raise_first(replies)
             found, again = replies[-3], replies[-1]
@@ -73,32 +82,34 @@ class RedisStore:
             if own is None or own.watched != change.prev:
                 raise Doubt("the head that this begins at is not watched on the shard's connection")
             await own.begin_to_write()
-            await self._execute(shard, own, send.write_change(change))
+            await self._execute(shard, own, send.write_change(self._keys(shard), change))
 
-    async def reset(self, shard: int) -> None:
+    async def reset(self, shard: int) -> int:
         """Deletes under a token, page by page; of two workers at once only the later one deletes."""
-        token = secrets.token_hex(8)
+        keys, token, gone = self._keys(shard), secrets.token_hex(8), 0
         async with self._in_turn[shard]:
             own = await self._opened(shard)
             await own.begin_to_write()
-            _raise_first(await own.exchange([send.tear(shard, token)]))
+            _raise_first(await own.exchange([send.tear(keys, token)]))
             cursor = None
             while cursor != 0:
-                page = send.find_keys(shard, cursor or 0, _PAGE_KEYS)
-                replies = await own.exchange([send.UNWATCH, *send.watch_head(shard), page])
+                page = send.find_keys(keys, cursor or 0, _PAGE_KEYS)
+                replies = await own.exchange([send.UNWATCH, *send.watch_head(keys), page])
                 _raise_first(replies)
-                (_, torn), (cursor, keys) = replies[2], replies[3]
+                (_, torn), (cursor, found) = replies[2], replies[3]
                 if torn != token.encode():
                     raise Doubt("another worker rebuilds this shard")
                 cursor = int(cursor)
-                doomed = keys if cursor else [*keys, send.head_key(shard)]
+                doomed = found if cursor else [*found, keys.head]
                 if doomed:
                     await self._execute(shard, own, [("UNLINK", *doomed)])
+                    gone += len(found)
             self._broken.discard(shard)
+        return gone
 
     async def persons(self, shard: int) -> dict[str, Person]:
         """Every person of a shard; for audits and the demo's reconciliation, not for the cycle."""
-        prefix = send.person_prefix(shard)
+        prefix = self._keys(shard).person_prefix
         keys = [key async for key in self._redis.scan_iter(match=prefix + "*", count=_PAGE_KEYS)]
         out: dict[str, Person] = {}
         for start in range(0, len(keys), _PAGE_KEYS):
@@ -108,11 +119,31 @@ class RedisStore:
                     out[key.decode()[len(prefix) :]] = decode_person(value)
         return out
 
+    async def projections(self) -> set[str]:
+        """The names of all projections on this server, each release's. Goes through all keys, in pages."""
+        with told_as_doubt():
+            keys = self._redis.scan_iter(match=PROJECTIONS, count=_PAGE_KEYS)
+            return {name async for key in keys if (name := projection_of(key))}
+
+    async def shares(self) -> dict[str, float]:
+        """Each projection's part of all keys, '' for what is none: of a sample, as SCAN goes in no order."""
+        counted: Counter[str] = Counter()
+        cursor, more = 0, True
+        with told_as_doubt():
+            while more and counted.total() < _SAMPLE_KEYS:
+                cursor, keys = await self._redis.scan(cursor, count=_PAGE_KEYS)
+                counted.update(map(projection_of, keys))
+                more = cursor != 0
+        return {name: count / counted.total() for name, count in counted.items()}
+
     async def close(self) -> None:
         """Closes the connections."""
         for own in self._own.values():
             await own.close()
         await self._redis.aclose()
+
+    def _keys(self, shard: int) -> Keys:
+        return Keys(shard, self._projection)
 
     async def _opened(self, shard: int) -> OwnConnection:
         """The shard's connection; a new one, on which nothing is watched, after the one before was lost."""
@@ -139,7 +170,7 @@ class RedisStore:
         Should the mark not come through, this process knows, and rebuilds the shard in its next recovery.
         """
         self._broken.add(shard)
-        await own.exchange([send.tear(shard, "broken")])
+        await own.exchange([send.tear(self._keys(shard), "broken")])
         meant = meaning(error)
         if meant is error:
             meant = Doubt(f"a command failed inside a transaction: {error}; the shard is to be rebuilt")

@@ -9,11 +9,13 @@ import pytest
 
 from loadtest.apps import with_apps
 from stream import settings as settings_module
+from stream.engine import cycle
 from stream.settings import Settings
 
 # An example's time tells how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
+cycle.READ_BACK_EVERY_BLOCKS = 1
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ import functools
 import hashlib
 import json
 
-from schemas.command import AdoptCommand, App, AppCommand, encode_command
+from schemas.command import encode_command
+from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.app import App, AppCommand
 from schemas.limits import CYCLE_ROWS_MAX, FAIR_ROWS_S
 from schemas.report import SHANGHAI, day_of_date, shanghai_day
 from schemas.rules import PACKAGED, Rules, load_rules

@@ -50,7 +50,8 @@ def test_linters_pass(command: str) -> None:
 
 def test_the_pure_core_loads_nothing_that_acts() -> None:
     """A decision can be made again anywhere: no framework, no client, no setting, nothing of a worker."""
-    modules = [f"stream.core.{path.stem}" for path in (ROOT / "stream" / "core").glob("[a-z]*.py")]
+    files = (ROOT / "stream" / "core").rglob("[a-z]*.py")
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     program = f"import {', '.join(modules)}, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

@@ -37,7 +37,7 @@ def run_peer(settings: Settings, workers: Workers, load: Load, on_sent: Callable
     """Sends the load to the plain agent's topic, then lets the agent take it. Raises OperatorError."""
     password = new_secret()
     _set_up(settings, password)
-    preload(settings, load.records(), dict.fromkeys(APPS, ("admin", TOPIC)), on_sent)
+    preload(settings.librdkafka, load.records(), dict.fromkeys(APPS, ("admin", TOPIC)), on_sent)
     variable = PASSWORD_PREFIX + PRINCIPAL.upper().replace("-", "_")
     workers.start("peer", "loadtest.bench.peer", str(len(load)), **{variable: password})
     said = json.loads(workers.last_words("peer", TIMEOUT_S))

@@ -13,40 +13,42 @@ from stream.operate.platform.kafka_admin import admin_client
 from stream.settings import Settings
 
 STEP_RECORDS = 2_000
+LINGER_MS = 20  # full batches, as of an app that is behind
 FULL_TIMEOUT_S = 60.0
 FLUSH_TIMEOUT_S = 60.0
 _LOOK_AT_LOG = "look into the broker's log in the folder of the bench, then run the bench again."
 
 
 def preload(
-    settings: Settings,
+    client: Callable[[str], dict],
     records: Iterable[Record],
     destinations: dict[str, tuple[str, str]],
     on_sent: Callable[[int], None],
 ) -> None:
-    """Sends all records, those of an app to `destinations[app]`: (principal, topic).
+    """Sends all records, those of an app to `destinations[app]`: (principal, topic). `client`: how librdkafka
+    logs in as a principal.
 
     Raises OperatorError if the broker refuses a record or does not take it in time.
     """
     failures: list[KafkaError] = []
     producers = {
-        principal: _producer(settings, principal, failures)
+        principal: producer_of(client(principal), failures, LINGER_MS)
         for principal in {principal for principal, _ in destinations.values()}
     }
     routes = {app: (producers[principal], topic) for app, (principal, topic) in destinations.items()}
     for number, (app, key, value) in enumerate(records, 1):
-        _send(*routes[app], key, value)
+        send(*routes[app], key, value)
         if number % STEP_RECORDS == 0:
             for producer in producers.values():
                 producer.poll(0)
-            _refuse(failures)
+            refuse(failures)
             on_sent(STEP_RECORDS)
     for producer in producers.values():
         if left := producer.flush(FLUSH_TIMEOUT_S):
             raise OperatorError(
                 f"Kafka did not take {left} records in {FLUSH_TIMEOUT_S:.0f} s.", _LOOK_AT_LOG
             )
-    _refuse(failures)
+    refuse(failures)
 
 
 def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -57,26 +59,29 @@ def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, in
     return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
 
 
-def _producer(settings: Settings, principal: str, failures: list[KafkaError]) -> Producer:
+def producer_of(client: dict, failures: list[KafkaError], linger_ms: int) -> Producer:
+    """A producer as apps have one; what the broker refuses is appended to `failures`."""
+
     def on_delivery(error: KafkaError | None, _: Message) -> None:
         if error:
             failures.append(error)
 
     return Producer(
         {
-            **settings.librdkafka(principal),
+            **client,
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
-            "linger.ms": 20,
+            "linger.ms": linger_ms,
             "delivery.report.only.error": True,
             "on_delivery": on_delivery,
         }
     )
 
 
-def _send(producer: Producer, topic: str, key: str, value: bytes) -> None:
+def send(producer: Producer, topic: str, key: str, value: bytes) -> None:
+    """Hands over one record, and waits for room. Raises OperatorError if there is none for long."""
     deadline_s = time.monotonic() + FULL_TIMEOUT_S
     while True:
         try:
@@ -93,6 +98,7 @@ def _send(producer: Producer, topic: str, key: str, value: bytes) -> None:
             return
 
 
-def _refuse(failures: list[KafkaError]) -> None:
+def refuse(failures: list[KafkaError]) -> None:
+    """Raises OperatorError if the broker refused a record."""
     if failures:
         raise OperatorError(f"Kafka refused a record: {failures[0].str()}.", _LOOK_AT_LOG)

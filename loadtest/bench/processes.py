@@ -19,8 +19,8 @@ class Workers:
     """Python processes of the stack in `home`, all ended at the end of the `with`. Names end in a number
     where a kind has several."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, python: Path = Path(sys.executable)) -> None:
+        self._home, self._python = home, python
         self._running: dict[str, psutil.Process] = {}
 
     def __enter__(self) -> "Workers":
@@ -35,7 +35,7 @@ class Workers:
         (self._home / name).mkdir(mode=0o700, exist_ok=True)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("POINTS_")}
         environment |= {"POINTS_HOME": str(self._home), **variables}
-        argv = [sys.executable, "-m", *arguments]
+        argv = [str(self._python), "-m", *arguments]
         self._running[name] = processes.start(self._home, name, argv, environment, 0)
 
     def check(self) -> None:

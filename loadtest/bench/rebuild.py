@@ -18,7 +18,9 @@ from loadtest.apps import BUS, METRO
 from loadtest.bench.command import SEED
 from loadtest.bench.reports import Load
 from schemas.block import Block, Span, open_block
-from schemas.command import AppCommand, encode_command
+from schemas.command import encode_command
+from schemas.formats import NEWEST
+from schemas.kinds.app import AppCommand
 from schemas.outcome import Message
 from schemas.report import SHANGHAI
 from schemas.rules import load_rules
@@ -59,7 +61,7 @@ class Writer:
         offsets = list(range(span.first, span.next))
         times_ms = [self._time_ms] * n
         cycle = Cycle(self._shard, [span], [0] * n, offsets, offsets, times_ms, times_ms, list(values))
-        reading = read_records(cycle, self._platform.rules, self._platform.dedupe_key)
+        reading = read_records(cycle, self._platform.rules, self._platform.dedupe_key, NEWEST)
         seen = {
             m for day, ms in reading.members.lookups.items() for m in ms if m in self._members.get(day, ())
         }

@@ -75,6 +75,11 @@ class Load:
             value = text.encode()
             yield Record(app, uid, _damaged(value, i) if kind == _MALFORMED else value)
 
+    def first_ids(self) -> Iterator[tuple[int, bytes]]:
+        """The reports' ids, each with the number of the record that brings it first."""
+        for i in np.flatnonzero(self._kind == _FRESH).tolist():
+            yield i, self._id(self._report[i]).encode()
+
     def totals(self) -> Totals:
         """What must have become of all records."""
         reduction_mg = self._distance_m * _FACTORS_PER_10[self._app] // 10
@@ -89,13 +94,17 @@ class Load:
             dict(zip(self._uids, balances.tolist(), strict=True)),
         )
 
+    def _id(self, report: int) -> str:
+        date = self._dates[self._days_ago[report]]
+        return f"{date:%Y%m%d}-{int(report) * 0x9E3779B97F4A7C15 % 2**64:016x}"
+
     def _text(self, report: int) -> tuple[str, str, str]:
         app, uid = self._app[report], self._uids[self._person[report]]
         date = self._dates[self._days_ago[report]]
         minutes, second = divmod(int(self._second[report]), 60)
         text = _REPORT % (
             uid,
-            f"{date:%Y%m%d}-{report * 0x9E3779B97F4A7C15 % 2**64:016x}",
+            self._id(report),
             _METHODOLOGIES[app],
             f"{date}T{minutes // 60:02}:{minutes % 60:02}:{second:02}+08:00",
             self._distance_m[report],

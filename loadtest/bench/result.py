@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
 
 from loadtest.bench.drain import Drained
+from loadtest.bench.open_loop import Paced
 from loadtest.bench.peer_run import PeerRun
 from stream.embedded import jars, redis
 
@@ -63,6 +65,58 @@ class Result(msgspec.Struct, frozen=True):
     peer: Peer
     ratio: float
     differences: list[str]
+
+
+class OpenLoop(msgspec.Struct, frozen=True):
+    """A run at a steady rate, its warm-up left out. A report's time runs from when it was due to its outcome.
+    `differences` is empty if ledger, Redis and archive have the known totals."""
+
+    date: str
+    seed: int
+    machine: Machine
+    intake_workers: int
+    rate: int
+    sent_per_s: float
+    records: int
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+    ledger_bytes_per_record: float
+    records_per_block: float
+    cpu_us_per_record: dict[str, float]
+    cpu_cores_in_all: float
+    differences: list[str]
+
+
+def open_loop_of(
+    paced: Paced,
+    date: str,
+    seed: int,
+    machine: Machine,
+    rate: int,
+    intake_workers: int,
+    differences: list[str],
+) -> OpenLoop:
+    """The figures of a run at a steady rate."""
+    latencies_ms = np.percentile(np.array(paced.latencies_s) * 1_000, [50, 99, 100]).round(1)
+    p50_ms, p99_ms, worst_ms = latencies_ms.tolist()
+    return OpenLoop(
+        date,
+        seed,
+        machine,
+        intake_workers,
+        rate,
+        round(paced.records / paced.seconds, 1),
+        paced.records,
+        p50_ms,
+        p99_ms,
+        worst_ms,
+        round(paced.ledger_bytes / paced.records, 1),
+        round(paced.records / max(1, paced.blocks), 2),
+        {kind: round(s / paced.records * 1e6, 2) for kind, s in sorted(paced.cpu_s.items())},
+        round(sum(paced.cpu_s.values()) / paced.seconds, 3),
+        differences,
+    )
 
 
 def drain_of(drained: Drained, records: int, verdicts: dict[str, int], intake_workers: int) -> Drain:
@@ -120,15 +174,49 @@ def show(result: Result, console: Console) -> None:
     )
     console.print(table)
     console.print(f"ratio: {result.ratio:.1f} times the plain agent, on the same stack in the same run")
+    _show_machine(machine, console)
+    counts = ", ".join(f"{n:,} {verdict}" for verdict, n in drain.verdicts.items())
+    _show_differences(result.differences, counts, console)
+
+
+def show_open_loop(result: OpenLoop, console: Console) -> None:
+    """Prints a run at a steady rate for people."""
+    title = f"open loop: {result.records:,} records, {result.sent_per_s:,} a second, due to outcome"
+    table = Table(title=title)
+    for heading in (
+        "p50 ms",
+        "p99 ms",
+        "worst ms",
+        "ledger bytes a record",
+        "records a block",
+        "cores in use",
+    ):
+        table.add_column(heading, justify="right")
+    table.add_row(
+        f"{result.p50_ms:,.0f}",
+        f"{result.p99_ms:,.0f}",
+        f"{result.worst_ms:,.0f}",
+        f"{result.ledger_bytes_per_record:,.0f}",
+        f"{result.records_per_block:,.1f}",
+        f"{result.cpu_cores_in_all:.2f}",
+    )
+    console.print(table)
+    _show_machine(result.machine, console)
+    _show_differences(result.differences, f"{result.records:,} and the warm-up's", console)
+
+
+def _show_machine(machine: Machine, console: Console) -> None:
     console.print(
         f"machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gib:g} GiB, load before "
         f"{machine.load_average_before:g}; {machine.system}; "
         + ", ".join(f"{name} {text}" for name, text in machine.versions.items())
     )
-    for difference in result.differences:
+
+
+def _show_differences(differences: list[str], counts: str, console: Console) -> None:
+    for difference in differences:
         console.print(difference, style="red")
-    if not result.differences:
-        counts = ", ".join(f"{n:,} {verdict}" for verdict, n in drain.verdicts.items())
+    if not differences:
         console.print(f"verified: ledger == redis == clickhouse == known totals ({counts})", style="green")
 
 

@@ -12,7 +12,7 @@ from schemas.verdicts import CODES, Verdict
 from sinks.kafka_ledger import KafkaLedger
 from sinks.redis_connection import connect
 from sinks.redis_store import RedisStore
-from stream.operate.sql import ask, endpoint_of
+from stream.operate.sql import Endpoint, ask, endpoint_of
 from stream.settings import Settings
 
 _ARCHIVED = """
@@ -25,15 +25,10 @@ Sums = tuple[dict[str, int], int, int]  # records by verdict, reduction_mg, poin
 
 async def differences(settings: Settings, expected: Totals) -> list[str]:
     """What any part says otherwise, one sentence each; empty if all is as it must be."""
-    wanted = ({k: n for k, n in expected.verdicts.items() if n}, expected.reduction_mg, expected.points_milli)
-    found = [
-        f"{part} has {sums}, but must have {wanted}"
-        for part, sums in (
-            ("the ledger", await _ledger_sums(settings)),
-            ("the archive", _archive_sums(settings)),
-        )
-        if sums != wanted
-    ]
+    wanted = _sums_of(expected)
+    ledger = await _ledger_sums(settings)
+    found = [f"the ledger has {ledger}, but must have {wanted}"] if ledger != wanted else []
+    found += archive_differences(endpoint_of(settings), expected)
     balances = await _balances(settings)
     wrong = [
         uid
@@ -47,6 +42,17 @@ async def differences(settings: Settings, expected: Totals) -> list[str]:
             f"must have {expected.balances_milli.get(uid, 0)}/1000"
         )
     return found
+
+
+def archive_differences(endpoint: Endpoint, expected: Totals) -> list[str]:
+    """What the archive says otherwise, in a sentence; empty if it has the totals."""
+    sums, wanted = _archive_sums(endpoint), _sums_of(expected)
+    return [f"the archive has {sums}, but must have {wanted}"] if sums != wanted else []
+
+
+def _sums_of(expected: Totals) -> Sums:
+    verdicts = {verdict: n for verdict, n in expected.verdicts.items() if n}
+    return verdicts, expected.reduction_mg, expected.points_milli
 
 
 async def _ledger_sums(settings: Settings) -> Sums:
@@ -70,8 +76,8 @@ async def _ledger_sums(settings: Settings) -> Sums:
     )
 
 
-def _archive_sums(settings: Settings) -> Sums:
-    body, _ = ask(endpoint_of(settings), _ARCHIVED, "JSONCompact")
+def _archive_sums(endpoint: Endpoint) -> Sums:
+    body, _ = ask(endpoint, _ARCHIVED, "JSONCompact")
     totals: Counter[str] = Counter()
     verdicts: dict[str, int] = {}
     for verdict, records, reduction_mg, points_milli in json.loads(body)["data"]:

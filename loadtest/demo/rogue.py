@@ -23,7 +23,7 @@ from loadtest.demo.figures import Difference
 from loadtest.hostile import kinds
 from loadtest.hostile.batches import Batch, zipped
 from loadtest.hostile.sender import Sender
-from schemas.command import App
+from schemas.kinds.app import App
 from schemas.outcome import Outcome
 from schemas.topics import outcomes_topic
 from sinks.app_client.standing import decode_outcome

@@ -4,7 +4,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from schemas.block import COLUMNS, Span
+from schemas.block import Span
+from schemas.formats import COLUMNS
 from schemas.kinds import NAMES, Kind
 from schemas.topics import app_of
 from schemas.verdicts import CODES

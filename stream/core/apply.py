@@ -5,13 +5,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.block import Block, Span
-from schemas.command import AdoptCommand, App, AppCommand, decode_inputs
-from schemas.kinds import Kind
-from schemas.limits import LATE_WINDOW_DAYS
+from schemas.command import decode_inputs
+from schemas.kinds import COMMANDS
+from schemas.limits import REMEMBERED_DAYS
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
+from schemas.rules import CAPS_KEPT_DAYS
 from schemas.state import Change, Head, Person, Source
-from schemas.topics import intake_topic
 from schemas.verdicts import Verdict
+from stream.core.kinds import COMMAND_KINDS
+
+_EXPIRED = int(Verdict.EXPIRED)  # what an IntEnum does in Python code is slow, and this is asked for each row
 
 
 def touched(block: Block) -> list[str]:
@@ -27,6 +30,8 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
     """
     if block.prev != head.hash or block.meta.seq != head.seq + 1:
         raise AssertionError("apply: the block does not follow this head")
+    if block.format != head.format and head.seq >= 0:
+        raise AssertionError(f"apply: a block of format {block.format}, where {head.format} is in force")
     meta = block.meta
     today = shanghai_day(meta.time_ms)
     before = shanghai_day(head.time_ms) if head.seq >= 0 else today
@@ -36,8 +41,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         for span in meta.sources
         if span.next > span.first or head.seq < 0
     }
-    apps, sources = _commanded(block, head.apps, sources)
-    new_head = Head(
+    behind_records = Head(
         seq=meta.seq,
         hash=block.hash,
         time_ms=meta.time_ms,
@@ -46,9 +50,11 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         published_to=meta.published_to,
         lags=meta.lags,
         sources=sources,
-        apps=apps,
+        apps=head.apps,
+        format=block.format,
+        format_release=head.format_release,
     )
-    retired = _retired(before, today)
+    new_head, retired = _commanded(block, behind_records), _retired(before, today)
     return Change(
         meta.shard,
         head.hash,
@@ -58,6 +64,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         {day: members for day, members in _members(block).items() if day not in retired},
         retired,
         [block.hash],
+        new_head.apps is not head.apps,
     )
 
 
@@ -65,52 +72,50 @@ def _source_after(span: Span) -> Source:
     return Source(span.topic_id, span.next, span.paid_us, span.day, span.day_rows)
 
 
-def _commanded(
-    block: Block, apps: dict[str, App], sources: dict[str, Source]
-) -> tuple[dict[str, App], dict[str, Source]]:
-    """Registry and sources after the command that ends the block, if one does."""
+def _commanded(block: Block, head: Head) -> Head:
+    """The head after the command that ends the block, if one does."""
     last = block.rows.slice(block.rows.num_rows - 1)
-    kind, inputs = (last.column(name)[0].as_py() for name in ("kind", "inputs"))
-    if last.column("verdict")[0].as_py() != Verdict.COMMAND_APPLIED:
-        return apps, sources
-    if kind == Kind.APP:
-        app = decode_inputs(inputs, AppCommand).app
-        return apps | {app.id: app}, {intake_topic(app.id): Source(app.topic_id, 0)} | sources
-    if kind == Kind.ADOPT:
-        adopted = decode_inputs(inputs, AdoptCommand)
-        before = sources[adopted.topic]
-        same = before.topic_id == adopted.topic_id
-        position = max(adopted.first, before.next) if same else adopted.first
-        after = Source(adopted.topic_id, position, before.paid_us, before.day, before.day_rows)
-        return apps, sources | {adopted.topic: after}
-    return apps, sources
+    kind, verdict, inputs = (last.column(name)[0].as_py() for name in ("kind", "verdict", "inputs"))
+    if verdict != Verdict.COMMAND_APPLIED:
+        return head
+    command = decode_inputs(inputs, COMMANDS[kind])
+    return COMMAND_KINDS[type(command)].change(command, head)
 
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
-    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
-    columns = [column.to_pylist() for column in rows.columns]
-    for uid, verdict, points_milli, expiry_day, occurred_ms in zip(*columns, strict=True):
+    moves = _nonzero(block, "points_milli")
+    names = ("uid", "verdict", "points_milli", "expiry_day")
+    columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
+    days = pa.array(_days(block)).filter(moves).to_pylist()
+    for uid, verdict, points_milli, expiry_day, day in zip(*columns, days, strict=True):
         person = changed.get(uid)
         if person is None:
-            old = persons.get(uid) or Person()
-            oldest = today - LATE_WINDOW_DAYS  # reports of an earlier day are too late for ever
-            kept = {day: used for day, used in old.used_caps.items() if day >= oldest}
-            person = changed[uid] = Person(dict(old.lots), kept)
-        if verdict == Verdict.EXPIRED:
-            if person.lots.pop(expiry_day, 0) != -points_milli:
+            person = changed[uid] = _copied(persons.get(uid), today)
+        lots, used = person.lots, person.used_caps
+        if verdict == _EXPIRED:
+            if lots.pop(expiry_day, 0) != -points_milli:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
-        day = shanghai_day(occurred_ms)
-        person.lots[expiry_day] = person.lots.get(expiry_day, 0) + points_milli
-        person.used_caps[day] = person.used_caps.get(day, 0) + points_milli
+        lots[expiry_day] = lots.get(expiry_day, 0) + points_milli
+        used[day] = used.get(day, 0) + points_milli
     return changed
+
+
+def _copied(old: Person | None, today: int) -> Person:
+    """A person to be changed, without what no report that can still come counts against."""
+    if old is None:
+        return Person()
+    used, oldest = old.used_caps.copy(), today - CAPS_KEPT_DAYS
+    for day in old.used_caps:
+        if day < oldest:
+            del used[day]
+    return Person(old.lots.copy(), used)
 
 
 def _members(block: Block) -> dict[int, list[int]]:
     """The dedupe members that the block's rows leave behind, by generation."""
-    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
+    days = _days(block)
     members: dict[int, list[int]] = {}
     for name in ("id_member", "claim_member"):
         values = _numbers(block, name)
@@ -121,13 +126,14 @@ def _members(block: Block) -> dict[int, list[int]]:
 
 
 def _retired(before: int, today: int) -> range:
-    """Generations that this block makes too old; at most those that can exist, however far time jumped.
-
-    One more day than the late window is kept: a trip across midnight may be claimed on the day before.
-    """
-    kept_days = LATE_WINDOW_DAYS + 1
+    """Generations that this block makes too old; at most those that can exist, however far time jumped."""
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
-    return range(before - kept_days, min(today - kept_days, newest + 1))
+    return range(before - REMEMBERED_DAYS, min(today - REMEMBERED_DAYS, newest + 1))
+
+
+def _days(block: Block) -> np.ndarray:
+    """The Asia/Shanghai days of the rows' behaviours."""
+    return (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:

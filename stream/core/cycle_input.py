@@ -140,6 +140,15 @@ class Buffer:
         """Whether `take` has something to choose from."""
         return any(p.batches and not p.used_up(today) for p in self._pending.values())
 
+    def is_full(self, today: int) -> bool:
+        """Whether nothing is gained by waiting for more: a cycle's rows or bytes are here, or a command."""
+        open_now = [p for p in self._pending.values() if not p.used_up(today)]
+        return (
+            any(p.topic == COMMANDS and p.batches for p in open_now)
+            or sum(p.rows_waiting() for p in open_now) >= SHORT_CYCLE_ROWS_MAX
+            or sum(p.nbytes for p in open_now) >= CYCLE_BYTES_MAX
+        )
+
     def take(self, head: Head, today: int) -> Cycle | None:
         """Removes and returns the next cycle; None while what is owed must come first.
 

@@ -3,7 +3,8 @@
 `decide` reads no clock and does no I/O; the same arguments give the same block, byte for byte.
 """
 
-from schemas.block import Block, Columns, Meta, empty_columns, make_block
+from schemas.block import Block, Meta, make_block
+from schemas.formats import Columns, empty_columns
 from schemas.kinds import Kind
 from schemas.refusal import Refusal
 from schemas.report import shanghai_day
@@ -43,7 +44,7 @@ def decide(
     desk = Desk(platform, head, cycle, reading, accounts, seen, today)
     rows = list(desk.rows())
     sources = cycle.sources
-    for lost in desk.commands.lost:
+    for lost in desk.lost:
         sources = append_lost(columns, sources, lost)
     append_records(columns, cycle, reading, rows, platform.dedupe_key)
     meta = Meta(
@@ -51,13 +52,13 @@ def decide(
         cycle.shard,
         head.seq + 1,
         sources,
-        desk.commands.end_ms,
-        desk.commands.clock_offset_ms,
+        desk.clock.time_ms,
+        desk.clock.offset_ms,
         published_to,
         platform.rules.identity,
         lags=lags,
     )
-    return make_block(head.hash, meta, columns)
+    return make_block(head.hash, meta, columns, head.format)
 
 
 def _expiries(

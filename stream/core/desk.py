@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import UNSET
 
-from schemas.command import App
+from schemas.kinds import Command
+from schemas.kinds.app import App
 from schemas.limits import FUTURE_TOLERANCE_MS
 from schemas.refusal import Refusal
 from schemas.rules import floor_ratio
@@ -17,10 +18,11 @@ from schemas.state import Head, Person
 from schemas.topics import app_of
 from schemas.verdicts import REMEMBERS_ID, TELLS_BALANCE, Verdict
 from stream.core.cycle_input import Cycle
-from stream.core.obey import Commands
+from stream.core.kinds import COMMAND_KINDS
+from stream.core.kinds.command_kind import Circumstances, Clock
 from stream.core.platform import Platform
 from stream.core.read import Reading
-from stream.core.record_rows import Decided
+from stream.core.record_rows import Decided, Lost
 from stream.core.terms import NOT_ACTIVE, Terms, terms_of
 
 # Plain integers: what an IntEnum does in Python code costs 0.3 us a use, five times a record.
@@ -63,11 +65,13 @@ class Desk:
         today: int,
     ) -> None:
         self.platform, self.rules = platform, platform.rules
-        self.cycle, self.reading = cycle, reading
+        self.head, self.cycle, self.reading = head, cycle, reading
         self.reports, self.members = reading.reports, reading.members
         self.accounts, self.today = accounts, today
         self.known = seen.copy()
-        self.commands = Commands(head, cycle, platform.simulated_clock)
+        # What a command, which ends its cycle, changes beside its row.
+        self.lost: tuple[Lost, ...] = ()
+        self.clock = Clock(cycle.time_ms[-1], head.clock_offset_ms)
         self.apps: list[App | None] = [head.apps.get(app_of(span.topic)) for span in cycle.sources]
         self.source = cycle.source
         if reading.replay:  # a record of its app, wherever it stands
@@ -118,9 +122,9 @@ class Desk:
         """The decision on one record, and its effect on later rows."""
         reports = self.reports
         if self.reading.command and i == len(reports.uid) - 1:
-            return _refused(self.commands.obey(self.reading.command, i), 0)
+            return self._obey(self.reading.command)
         if i in reports.refused:
-            return _refused(reports.refused[i], 0)
+            return _row(*reports.refused[i])
         account = self.accounts[reports.uid[i]]
         found = self._judge(i)
         if isinstance(found, Terms):
@@ -130,7 +134,14 @@ class Desk:
             return _credit(found, reports.activity[i], self.reading.day[i], account, earns)
         if found.verdict in REMEMBERS_ID:
             self.known.add(self.members.id[i])
-        return _refused(found, account.balance_milli if found.verdict in TELLS_BALANCE else 0)
+        return _row(*found, account.balance_milli if found.verdict in TELLS_BALANCE else 0)
+
+    def _obey(self, command: Command) -> Decided:
+        """The row of the command that ends the cycle."""
+        met = Circumstances(self.head, self.cycle, self.platform.simulated_clock)
+        obeyed = COMMAND_KINDS[type(command)].obey(command, met)
+        self.lost, self.clock = obeyed.lost, obeyed.clock or self.clock
+        return _row(obeyed.verdict, obeyed.detail)
 
     def _judge(self, i: int) -> Terms | Refusal:
         """The first verdict that refuses a well-formed report, in the order of schemas/verdicts.py; or on
@@ -199,8 +210,9 @@ def _out_of_terms(terms: Terms, unit: str, amount: int, region: str) -> Refusal 
     return None
 
 
-def _refused(refusal: Refusal, balance_milli: int) -> Decided:
-    return (int(refusal.verdict), refusal.detail, balance_milli, 0, 0, 0, 0, 0)
+def _row(verdict: Verdict, detail: str, balance_milli: int = 0) -> Decided:
+    """A row that credits nothing."""
+    return (int(verdict), detail, balance_milli, 0, 0, 0, 0, 0)
 
 
 def _credit(terms: Terms, amount: int, day: int, account: Account, earns: bool = True) -> Decided:

@@ -22,6 +22,11 @@ from stream.batches.reader import Batch, Unreadable, values_of
 _SECOND_US = 1_000_000
 
 
+def continues(span: Span, source: Source) -> bool:
+    """Whether a span begins where the source stands: under another id, or behind a loss, it does not."""
+    return (span.topic_id, span.first) == (source.topic_id, source.next)
+
+
 class Pending:
     """The batches of one source from offset `first` on.
 
@@ -72,7 +77,11 @@ class Pending:
         """Whether what waits of it is less than a short cycle, and not much older than the shard's latest."""
         if self.is_behind() or latest_ms - self._floor_ms >= KEEPS_UP_MS:
             return False
-        return sum(self._rows[:SHORT_CYCLE_ROWS_MAX]) < SHORT_CYCLE_ROWS_MAX  # each batch has a row at least
+        return self.rows_waiting() < SHORT_CYCLE_ROWS_MAX
+
+    def rows_waiting(self) -> int:
+        """Rows in hand; where they are more than a short cycle's, not all are counted."""
+        return sum(self._rows[:SHORT_CYCLE_ROWS_MAX])  # each batch has a row at least
 
     def waits(self, today: int) -> bool:
         """Whether it has records that are to be decided today."""

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.command import Command, ReplayCommand, read_command
+from schemas.command import read_command
+from schemas.kinds import Command
+from schemas.kinds.replay import ReplayCommand
 from schemas.limits import FUTURE_TOLERANCE_MS
 from schemas.refusal import Refusal
 from schemas.report import DAY_MS, SHANGHAI_OFFSET_MS, shanghai_day
@@ -38,14 +40,14 @@ class Reading(NamedTuple):
         return self._replace(reports=self.reports.without(refused), command=command)
 
 
-def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
-    """Reads every record of a cycle."""
+def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes, in_force: int) -> Reading:
+    """Reads every record of a cycle; `in_force`: the format that says which kinds of record there are."""
     values = [b"" if isinstance(value, Unreadable) else value for value in cycle.value]
-    last, said = len(values) - 1, _said(cycle, dedupe_key)
+    last, said = len(values) - 1, _said(cycle, dedupe_key, in_force)
     replay = said if isinstance(said, ReplayCommand) else None
     if said:
         values[last] = replay.value if replay else b""
-    reports = read_reports(values)
+    reports = read_reports(values, in_force)
     for i, value in enumerate(cycle.value):
         if isinstance(value, Unreadable):
             reports.refused[i] = Refusal(Verdict.UNREADABLE_BATCH, f"batch: {value.codec}: {value.reason}")
@@ -66,12 +68,12 @@ def read_records(cycle: Cycle, rules: Rules, dedupe_key: bytes) -> Reading:
     return Reading(reports, days.tolist(), members, uids, command, replay)
 
 
-def _said(cycle: Cycle, dedupe_key: bytes) -> Command | Refusal | None:
+def _said(cycle: Cycle, dedupe_key: bytes, in_force: int) -> Command | Refusal | None:
     """What the last row says, if it stands in topic `commands`: nothing follows that in a cycle."""
     value = cycle.value[-1]
     if cycle.sources[cycle.source[-1]].topic != COMMANDS or isinstance(value, Unreadable):
         return None
-    command = read_command(value) or _NO_COMMAND
+    command = read_command(value, in_force) or _NO_COMMAND
     if isinstance(command, ReplayCommand) and bytes_hash(command.value, dedupe_key) != command.hash:
         return _OTHER_BYTES
     return command

@@ -8,10 +8,11 @@ import orjson
 import pyarrow as pa
 from msgspec import UNSET
 
-from schemas.block import COLUMNS, Columns, Span, empty_columns
-from schemas.command import Command, command_inputs
+from schemas.block import Span
+from schemas.command import command_inputs
 from schemas.fields import Keep
-from schemas.kinds import Kind
+from schemas.formats import COLUMNS, Columns, empty_columns
+from schemas.kinds import Command, Kind, kind_of
 from schemas.report import FIELDS, Report, to_ms
 from schemas.reports import RARE, Reports
 from schemas.verdicts import (
@@ -98,7 +99,7 @@ def _keep_less(columns: Columns, at: int, value: object, verdict: int, dedupe_ke
 def _name_command(columns: Columns, command: Command) -> None:
     """The last row is a command's: what it says; of a replay beside what the record itself said."""
     said, inputs = command_inputs(command), columns["inputs"][-1]
-    columns["kind"][-1] = int(command.row_kind)
+    columns["kind"][-1] = int(kind_of(command))
     columns["inputs"][-1] = f"{said[:-1]},{inputs[1:]}" if inputs else said
     for name in ("by", "approved_by", "reason"):
         columns[name][-1] = getattr(command, name)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, final
 
-from schemas.command import App
+from schemas.kinds.app import App
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.refusal import Refusal
 from schemas.rules import Methodology, Rules, expiry_day, ratio

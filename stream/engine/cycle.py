@@ -8,17 +8,19 @@ before it, for every reader; Redis is a projection of it, which any worker can m
 import asyncio
 import time
 
-from schemas.block import Block
-from schemas.command import AdoptCommand
+from schemas.block import RELEASE, Block, open_block
+from schemas.formats import NEWEST
+from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.format import FormatCommand
 from schemas.limits import BROKER_AHEAD_MS_MAX, ROWS_SHARE
 from schemas.outcome import messages_of
 from schemas.report import shanghai_day
-from schemas.state import Head, Lag, Source
+from schemas.state import Change, Head, Lag, Person, Source
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
 from stream.core.apply import apply
 from stream.core.cycle_input import Buffer, Cycle
-from stream.core.obey import continues
+from stream.core.pending import continues
 from stream.core.platform import Platform
 from stream.core.read import Reading, read_records
 from stream.engine.bisect import decide_each
@@ -28,6 +30,8 @@ NOT_ADOPTED = (
     "topic commands was made again, or lost records unread, and does not begin with its adoption:"
     " run `points topics adopt commands`"
 )
+# How often a live worker reads back what it wrote, for 1 us a row of a full block; tests do it each time.
+READ_BACK_EVERY_BLOCKS = 64
 
 
 class Shard:
@@ -71,7 +75,8 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     # Asked after the last fetch: whoever answers with the ids that we know has kept these topics until now.
     ids = asyncio.ensure_future(topics.ids([span.topic for span in cycle.sources]))
     ids.add_done_callback(known)
-    reading = read_records(cycle, shard.platform.rules, shard.platform.dedupe_key)
+    reading = read_records(cycle, shard.platform.rules, shard.platform.dedupe_key, shard.head.format)
+    _check_format(shard.number, reading)
     _check_commands(shard.head, cycle, reading)
 
     # 1. Read the state, the head first: it must be the one that this worker decided on last.
@@ -92,6 +97,7 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
 
     # 4. Apply: the projection moves from one head to the next, or not at all.
     change = apply(block, shard.head, before.persons, offset)
+    _read_back(block, change, shard.head, before.persons)
     await store.commit(change)
     shard.head = change.head
     shard.learn_quotas()
@@ -127,6 +133,17 @@ def today() -> int:
     return shanghai_day(time.time_ns() // 1_000_000)
 
 
+def _read_back(block: Block, change: Change, head: Head, persons: dict[str, Person]) -> None:
+    """Raises if what the ledger holds would change something else than what is to be committed.
+
+    The process ends then, and nothing was committed: recovery stands on what is written.
+    """
+    if block.meta.seq % READ_BACK_EVERY_BLOCKS == 0:
+        written = apply(open_block(block.record), head, persons, change.head.ledger_next - 1)
+        if written != change:
+            raise AssertionError(f"block {block.meta.seq}: what is written is not what was decided")
+
+
 def _check_sources(cycle: Cycle, ids: dict[str, str]) -> None:
     """Raises `Doubt` if what was fetched may be of a topic that was made again under the same name."""
     for span in cycle.sources:
@@ -143,6 +160,27 @@ def _check_commands(head: Head, cycle: Cycle, reading: Reading) -> None:
                 isinstance(said, AdoptCommand) and (said.topic, said.topic_id) == (span.topic, span.topic_id)
             ):
                 raise Doubt(NOT_ADOPTED)
+
+
+def _check_format(shard: int, reading: Reading) -> None:
+    """What this release could not write behind it, it does not decide."""
+    said = reading.command
+    if isinstance(said, FormatCommand) and said.number > NEWEST:
+        raise newer_format(shard, to_be_written(said.number, said.release), said.release)
+
+
+def newer_format(shard: int, what: str, release: str) -> OperatorError:
+    """Why this release gives a shard up: `release`, or a later one, knows a format that it does not."""
+    return OperatorError(
+        f"Shard {shard}: {what}; this is release {RELEASE}.",
+        f"start release {release} or a later one: nothing was written by this one;"
+        " see docs/runbook.md, a newer format.",
+    )
+
+
+def to_be_written(number: int, release: str) -> str:
+    """What a command has said of a format, for `newer_format`."""
+    return f"format {number} is to be written from here on, which release {release} can"
 
 
 def _check_broker_clock(cycle: Cycle) -> None:

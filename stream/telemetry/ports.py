@@ -56,10 +56,10 @@ class WatchedStore:
             self._metrics.applied(change)
         self._metrics.enter(change.shard, "wait")
 
-    async def reset(self, shard: int) -> None:
+    async def reset(self, shard: int) -> int:
         self._metrics.rebuilds.inc()
         with _asking(self._metrics, "redis", shard):
-            await self._store.reset(shard)
+            return await self._store.reset(shard)
 
     async def close(self) -> None:
         await self._store.close()

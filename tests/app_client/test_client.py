@@ -7,7 +7,8 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from schemas.command import AdoptCommand, encode_command
+from schemas.command import encode_command
+from schemas.kinds.adopt import AdoptCommand
 from schemas.topics import COMMANDS, app_topic_specs
 from sinks.app_client import Answer, AppClient, AsyncAppClient, Standing, standing
 from sinks.kafka_topics import topic_ids

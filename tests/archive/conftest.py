@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.block import Block, Meta, Span, empty_columns, genesis_block, make_block
+from schemas.block import Block, Meta, Span, genesis_block, make_block
+from schemas.formats import NEWEST, empty_columns
 from schemas.kinds import Kind
 from schemas.ledger_record import headers_of
 from schemas.report import shanghai_day
@@ -48,7 +49,7 @@ class Chains:
             "expiry_day": [shanghai_day(START_MS) + 700 + seq % 3] * rows,
         }
         meta = Meta("test", block.meta.shard, seq, sources, time_ms, 0, 0, "1:abcdef")
-        return make_block(block.hash, meta, filled | columns)
+        return make_block(block.hash, meta, filled | columns, NEWEST)
 
     def chain(self, shard: int, shapes: list[tuple[int, int]]) -> list[Block]:
         """Genesis, then one block for each (rows, milliseconds later)."""

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import Block, BlockError, NewerFormat, make_block
+from schemas.formats import NEWEST
 from schemas.ledger_record import LedgerRecord, read_record, record_hash
 from schemas.limits import ARCHIVE_RUN_INTERVAL_MS
 from schemas.state import ZERO_HASH
@@ -112,10 +113,10 @@ def foreign(chains, what: str, head: Block) -> LedgerRecord:
     """What does not count after `head`."""
     if what == "above":  # as a broken tool writes it: a whole chain of its own, far ahead
         other = chains.chain(0, [(1, 0)] * 9)[-1]
-        return make_block(b"x" * 32, other.meta, other.rows.to_pydict()).record
+        return make_block(b"x" * 32, other.meta, other.rows.to_pydict(), NEWEST).record
     value = {"junk": b"junk", "nothing": b"", "later format": b"\0\2later"}.get(what, head.value)
     if what == "of another platform":
-        return make_block(ZERO_HASH, head.meta, head.rows.to_pydict()).record._replace(prev=b"y" * 32)
+        return make_block(ZERO_HASH, head.meta, head.rows.to_pydict(), NEWEST).record._replace(prev=b"y" * 32)
     if what == "a changed byte":
         value = value[:-1] + bytes([value[-1] ^ 1])
         return LedgerRecord(head.hash, record_hash(head.hash, head.value), value)
@@ -159,7 +160,9 @@ def test_what_counts_and_is_no_block_of_that_place_ends_the_work(chains):
     junk = LedgerRecord(prev, record_hash(prev, b"junk"), b"\0\1junk")
     with pytest.raises(BlockError, match="no block"):
         cut_records([*(b.record for b in blocks), junk._replace(hash=record_hash(prev, junk.value))])
-    skipped = make_block(prev, msgspec.structs.replace(blocks[-1].meta, seq=4), blocks[-1].rows.to_pydict())
+    skipped = make_block(
+        prev, msgspec.structs.replace(blocks[-1].meta, seq=4), blocks[-1].rows.to_pydict(), NEWEST
+    )
     with pytest.raises(BlockError, match="block 4 of shard 0 stands where block 3"):
         cut([*blocks, skipped])
     newer = LedgerRecord(prev, record_hash(prev, b"\0\2new"), b"\0\2new", "9.1")

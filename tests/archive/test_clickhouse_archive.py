@@ -5,7 +5,8 @@ import datetime as dt
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from schemas.block import COLUMNS, RELEASE, SCHEMA
+from schemas.block import RELEASE
+from schemas.formats import COLUMNS
 from schemas.kinds import Kind
 from schemas.limits import OFFSET_MAX
 from sinks.clickhouse.archive import ClickHouseArchive
@@ -84,7 +85,7 @@ def test_rows_are_built_from_slices_as_well(chains):
     whole = rows_of(Run(0, (LedgerBlock(block, 1),)))
     assert whole.num_rows == 4
     assert whole.column("uid").equals(block.rows.column("uid"))
-    assert set(SCHEMA.names) - {"broker_ms", "time_ms", "occurred_ms", "expiry_day"} < set(whole.schema.names)
+    assert set(COLUMNS) - {"broker_ms", "time_ms", "occurred_ms", "expiry_day"} < set(whole.schema.names)
 
 
 def test_one_run_is_one_part_in_the_partition_of_its_month(chdb, sql, chains, shard):

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from loadtest.apps import with_apps
-from schemas.command import App
+from schemas.kinds.app import App
 from schemas.topics import intake_topic, outcomes_topic
 from schemas.verdicts import CODES
 from stream.operate.platform.onboarding import app_principal, registry, wait_in_force

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from sinks.fingerprint import FINGERPRINT
 from sinks.memory import MemoryLedger, MemoryPublisher, MemoryRedis, MemoryStore
-from sinks.redis_commands import BUCKETS
+from sinks.redis_keys import BUCKETS, Keys
 
 _shards = itertools.count(100)
 BOTH = ["memory", pytest.param("real", marks=pytest.mark.stack)]
@@ -50,9 +51,9 @@ class InMemory:
         self._server = MemoryRedis()
         self.tear, self.spoil = self._server.tear, self._server.spoil
 
-    def worker(self) -> MemoryStore:
+    def worker(self, projection: str = FINGERPRINT) -> MemoryStore:
         """The store of one more worker."""
-        return MemoryStore(self._server)
+        return MemoryStore(self._server, projection)
 
     def empty(self, shard: int) -> None:
         self._server.restore(shard, None)
@@ -68,18 +69,18 @@ class OnServer:
         self._admin = connect(url)
         self._made: list[Any] = []
 
-    def worker(self) -> Any:
+    def worker(self, projection: str = FINGERPRINT) -> Any:
         """The store of one more worker."""
         from sinks.redis_store import RedisStore
 
-        self._made.append(RedisStore(self._connect(self._url)))
+        self._made.append(RedisStore(self._connect(self._url), projection))
         return self._made[-1]
 
     def tear(self, shard: int) -> None:
-        self._run(self._admin.hset(f"h:{{{shard}}}", "torn", "reset"))
+        self._run(self._admin.hset(Keys(shard, FINGERPRINT).head, "torn", "reset"))
 
     def spoil(self, shard: int, day: int) -> None:
-        keys = [f"d:{{{shard}}}:{day}:{bucket}" for bucket in range(BUCKETS)]
+        keys = [Keys(shard, FINGERPRINT).generation(day, bucket) for bucket in range(BUCKETS)]
         self._run(self._admin.unlink(*keys))
         self._run(self._admin.mset(dict.fromkeys(keys, "no set")))
 
@@ -87,8 +88,9 @@ class OnServer:
         """All keys of the shard go at once, as by FLUSHALL."""
 
         async def go() -> None:
-            keys = [key async for key in self._admin.scan_iter(match=f"[pd]:{{{shard}}}:*", count=10_000)]
-            await self._admin.unlink(f"h:{{{shard}}}", *keys)
+            keys = [key async for key in self._admin.scan_iter(match=f"[hpd]:{{{shard}}}:*", count=10_000)]
+            if keys:
+                await self._admin.unlink(*keys)
 
         self._run(go())
 
@@ -159,13 +161,13 @@ def ledger(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, Cal
 
 @pytest.fixture(params=BOTH)
 def publisher(request: pytest.FixtureRequest, run: Loop) -> Iterator[tuple[Any, Callable]]:
-    """A publisher, and what a topic holds: (partition, key, value, headers) from the marked place on."""
+    """A publisher, and what a topic holds: (partition, key, value) from the marked place on."""
     if request.param == "memory":
         made = MemoryPublisher()
         yield (
             made,
             lambda topic, _count: [
-                (partition, m.key, m.value, m.headers) for t, partition, m in made.published if t == topic
+                (partition, m.key, m.value) for t, partition, m in made.published if t == topic
             ],
         )
         return
@@ -195,4 +197,4 @@ def _last_records(settings: Any, topic: str, count: int) -> list[tuple]:
     consumer.assign(places)
     found = consumer.consume(due, timeout=20) if due else []
     consumer.close()
-    return [(m.partition(), m.key(), m.value(), m.headers() or []) for m in found]
+    return [(m.partition(), m.key(), m.value()) for m in found]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from schemas.block import Meta, empty_columns, genesis_block, make_block, open_block
+from schemas.block import Meta, genesis_block, make_block, open_block
+from schemas.formats import NEWEST, empty_columns
 from schemas.ledger_record import headers_of
 
 SHARD = 1
@@ -13,7 +14,9 @@ def blocks(count: int) -> list:
     for seq in range(1, count):
         columns = empty_columns(3) | {"uid": ["a", "b", "c"], "detail": ["", "缺少", "\0"]}
         made.append(
-            make_block(made[-1].hash, Meta("contract", SHARD, seq, [], 1_000 + seq, 0, 0, "r"), columns)
+            make_block(
+                made[-1].hash, Meta("contract", SHARD, seq, [], 1_000 + seq, 0, 0, "r"), columns, NEWEST
+            )
         )
     return made
 

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Producer
 
 from loadtest.apps import QUOTA
-from schemas.command import App
+from schemas.kinds.app import App
 from schemas.topics import intake_topic
 from stream.operate.platform.kafka_quota import Quota
 from stream.operate.platform.onboarding import app_principal, onboard

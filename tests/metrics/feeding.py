@@ -1,11 +1,14 @@
 """A real `Intake` over the model's world of one shard; the transport's side is played here."""
 
 import asyncio
+from collections.abc import Callable
+from unittest.mock import patch
 
 from faust.types.tuples import TP
 from prometheus_client import generate_latest
 
 from schemas.verdicts import CODES, Verdict
+from stream.engine import tenure
 from stream.engine.intake import Intake
 from stream.engine.recovery import Expected
 from stream.telemetry.intake import IntakeMetrics
@@ -52,7 +55,7 @@ class Transport:
                 handler.take(fetched)
 
 
-async def decide_all(world: World, ports: Faulty, check: object, fetch: int = 5) -> IntakeMetrics:
+async def decide_all(world: World, ports: Faulty, check: Callable, fetch: int = 5) -> IntakeMetrics:
     """Runs until every record is decided and nothing waits; `check(metrics)` is called after every turn."""
     failures: list[BaseException] = []
     handler = Intake(
@@ -66,14 +69,22 @@ async def decide_all(world: World, ports: Faulty, check: object, fetch: int = 5)
     )
     transport = Transport(world)
     await handler.assigned({TP(topic, 0) for topic in SOURCES}, transport)
+    # Many cycles, for many places to fail at.
+    with patch.object(tenure, "CYCLE_INTERVAL_S", 0.0):
+        await _feed(world, handler, transport, failures, fetch, check)
+    await handler.revoked(set())
+    assert not failures, failures
+    return handler.metrics
+
+
+async def _feed(
+    world: World, handler: Intake, transport: Transport, failures: list, fetch: int, check: Callable
+) -> None:
     async with asyncio.timeout(20):
         while not _is_done(world, handler) and not failures:
             transport.feed(handler, fetch)
             await asyncio.sleep(0)
             check(handler.metrics)
-    await handler.revoked(set())
-    assert not failures, failures
-    return handler.metrics
 
 
 def _is_done(world: World, handler: Intake) -> bool:

@@ -9,7 +9,7 @@ from schemas.topics import COMMANDS
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
 from stream.batches.reader import Unreadable
-from stream.engine import intake as intake_module
+from stream.engine import tenure as tenure_module
 from stream.telemetry.alerts import ALERTS
 from stream.telemetry.intake import IntakeMetrics
 from stream.telemetry.ports import WatchedStore
@@ -34,7 +34,7 @@ LAW = next(alert for alert in ALERTS if alert.name == "PointsLawViolated")
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr(intake_module, "RETRY_DELAYS_S", (0.0,))
+    monkeypatch.setattr(tenure_module, "RETRY_DELAYS_S", (0.0,))
 
 
 def workload() -> list[tuple[str, bytes, int]]:
@@ -107,7 +107,7 @@ class WithDeleted(World):
 
 
 def test_records_deleted_unread_were_received_by_nobody(monkeypatch) -> None:
-    monkeypatch.setattr(intake_module, "OWED_WAIT_S", 0.01)
+    monkeypatch.setattr(tenure_module, "OWED_WAIT_S", 0.01)
     said = [
         (COMMANDS, registered(APPS["metro"]), NOON_MS),
         (COMMANDS, adoption(METRO, TOPIC_IDS[METRO], 6), NOON_MS),

@@ -1,4 +1,4 @@
-"""One shard's world in memory: sources, ledger, store, outcomes, and workers that run as Intake._run does.
+"""One shard's world in memory: sources, ledger, store, outcomes, and workers that run as a Tenure does.
 
 `Faulty` stands between a worker and its ports, counts their calls, and lets one of them go wrong. After
 whatever happened, `World.check` says whether every promise of the protocol holds.

@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from sinks.ports import Doubt
-from stream.engine import intake as intake_module
+from stream.engine import tenure as tenure_module
 from tests.making import APPS, METRO, NOON_MS, record, registered
 from tests.metrics.feeding import decide_all, records_by_app
 from tests.model.driver import Fault, Faulty, World
@@ -15,7 +15,7 @@ from tests.model.driver import Fault, Faulty, World
 @pytest.mark.parametrize("apart", [1, 2, 3, 4, 5])
 def test_two_services_that_are_away_at_once_do_not_end_a_worker(apart: int, monkeypatch) -> None:
     """The answer that nobody waits for any more is an error, too: whatever is unhandled ends the process."""
-    monkeypatch.setattr(intake_module, "RETRY_DELAYS_S", (0.0,))
+    monkeypatch.setattr(tenure_module, "RETRY_DELAYS_S", (0.0,))
     unhandled: list[dict] = []
 
     async def play(number: int, world: World) -> int:

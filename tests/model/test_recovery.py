@@ -11,13 +11,16 @@ from collections.abc import Callable
 from unittest import mock
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.block import Block
 from schemas.topics import COMMANDS
 from schemas.verdicts import CODES
 from sinks.ports import Doubt
+from stream.engine.bisect import decide_each
 from tests.making import (
     APPS,
     BUS,
@@ -223,3 +226,23 @@ def test_many_blocks_in_one_step_of_recovery_leave_what_they_leave_one_by_one(
 
 def recovered(world: World) -> None:
     asyncio.run(Worker(world).run())
+
+
+def test_what_is_committed_is_what_the_written_block_says() -> None:
+    """Were a block written otherwise than it was decided, nothing of it would be committed."""
+    world = World(workload()[:1])
+
+    def tampered(block: Block) -> Block:
+        rows = block.rows.to_pylist()
+        rows[-1]["inputs"] = rows[-1]["inputs"].replace("metro code app", "another operator")
+        other = pa.RecordBatch.from_pylist(rows, schema=block.rows.schema)
+        return block._replace(rows=other)
+
+    with (
+        mock.patch("stream.engine.cycle.decide_each", lambda *given: tampered(decide_each(*given))),
+        pytest.raises(AssertionError, match="what is written is not what was decided"),
+    ):
+        asyncio.run(Worker(world).run())
+    head = asyncio.run(world.store.load_head(0))
+    assert head is not None
+    assert head.seq == 0

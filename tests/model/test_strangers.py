@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from schemas.block import genesis_block, make_block
+from schemas.formats import NEWEST
 from schemas.ledger_record import record_hash
 from schemas.state import ZERO_HASH
 from sinks.clickhouse.run import NOTHING
@@ -41,7 +42,7 @@ def test_what_follows_nothing_is_ignored_and_counted_alike_by_intake_and_archive
     world = World(workload())
     stranger = genesis_block("test", 0, GENESIS | {"dedupe_key": "11" * 16}, NOON_MS)
     above = make_block(
-        stranger.hash, msgspec.structs.replace(stranger.meta, seq=99), stranger.rows.to_pydict()
+        stranger.hash, msgspec.structs.replace(stranger.meta, seq=99), stranger.rows.to_pydict(), NEWEST
     )
 
     def disturb() -> None:
@@ -112,7 +113,7 @@ def test_what_counts_and_is_no_block_halts() -> None:
 def test_a_block_of_another_place_that_counts_halts() -> None:
     world, _ = faultless()
     _, last = asyncio.run(world.accepted())[-1]
-    world.append(make_block(last.hash, last.meta, last.rows.to_pydict()))
+    world.append(make_block(last.hash, last.meta, last.rows.to_pydict(), NEWEST))
     with pytest.raises(OperatorError, match="is due"):
         recovered(world)
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from sinks import redis_store
+from sinks.fingerprint import FINGERPRINT
 from sinks.redis_connection import OwnConnection, connect
+from sinks.redis_keys import Keys
 from sinks.redis_store import RedisStore
 from tests.redis.changes import DAY, UIDS, change
 from tests.redis.servers import Server
@@ -58,13 +60,14 @@ def told(commands: list[tuple], what: str) -> list[str]:
             "HMGET": "mine" if what == "reset" else "head",
             "MGET": "state",
             "SMISMEMBER": "state",
+            "HDEL": "write",
             "HSET": "tear" if what == "reset" else "write",
             "MSET": "write",
             "SADD": "write",
             "UNLINK": "write" if what == "commit" else "forget-some",
             "SCAN": "",
         }.get(name, name)
-        if word == "forget-some" and "h:{0}" in arguments:
+        if word == "forget-some" and Keys(0, FINGERPRINT).head in arguments:
             word = "forget-the-rest"
         if word and word not in words[-1:]:
             words.append(word)

@@ -2,27 +2,24 @@
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 from schemas.block import Block
 from schemas.kinds import Kind
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import date_of_day, day_of_date, shanghai_day
-from schemas.state import Head, Person
 from schemas.topics import COMMANDS, app_of
 from schemas.verdicts import CODES, Verdict
-from sinks.ports import Snapshot
 from stream.batches.reader import Unreadable
-from stream.core.apply import apply
 from stream.core.cycle_input import Cycle
-from stream.core.decide import decide
-from stream.core.platform import Platform
-from stream.core.read import read_records
 from tests.simulation import traffic
 from tests.simulation.fair import check_fair_order
 from tests.simulation.kafka import Place
 from tests.simulation.model import Answer, Record, ShardModel
 from tests.simulation.operator import GENESIS
+from tests.simulation.projections import OTHER, turned
 from tests.simulation.services import Violation
+from tests.simulation.upgraded import check_formats, read_by, same_but_for_who
 from tests.simulation.world import World
 
 _READ = ("verdict", "uid", "reduction_mg", "points_milli", "expiry_day", "balance_milli")
@@ -36,6 +33,7 @@ def check(world: World) -> None:
         model = _compare_with_model(world, shard)
         _compare_store(world, shard, model)
         _compare_archive(world, shard)
+        check_formats(world, shard)
         _replay(world, shard)
     _count_situations(world)
 
@@ -122,6 +120,9 @@ def _compare_with_model(world: World, shard: int) -> ShardModel:
                     f"shard {shard} block {block.meta.seq}: the model says {want}, the ledger {got}"
                 )
             world.count(f"verdict: {got.verdict}")
+        for record, got in zip(records, found[len(found) - len(records) :], strict=True):
+            if record.intent.kind in ("pause", "names pause"):
+                world.count(f"release: {record.intent.kind}: {got.verdict}")
     return model
 
 
@@ -131,9 +132,10 @@ def _answer(verdict: int, uid: str, reduction: int, points: int, day: int, balan
 
 def _compare_store(world: World, shard: int, model: ShardModel) -> None:
     """Redis holds what the model holds, and the ledger's head."""
-    if world.redis.head_hash(shard) != world.heads[shard]:
+    in_use = world.upgrade.in_use(shard)
+    if world.redis.head_hash(shard, in_use) != world.heads[shard]:
         raise Violation(f"shard {shard}: Redis is not at the ledger's head")
-    found = {uid: p.lots for uid, p in world.redis.all_persons(shard).items() if p.lots}
+    found = {uid: p.lots for uid, p in world.redis.all_persons(shard, in_use).items() if p.lots}
     wanted = {uid: {day_of_date(d): p for d, p in lots.items()} for uid, lots in model.lots.items() if lots}
     if found != wanted:
         differ = next(uid for uid in found.keys() | wanted.keys() if found.get(uid) != wanted.get(uid))
@@ -154,41 +156,60 @@ def _compare_archive(world: World, shard: int) -> None:
 def _replay(world: World, shard: int) -> None:
     """Decided again from the ledger's own order, every block comes out with the same hash; and `apply`
     folds it."""
-    key = bytes.fromhex(GENESIS["dedupe_key"])
-    platform = Platform("sim", world.shards, key, True, GENESIS["fair_rows_s"], traffic.rules())
-    head, persons, members = Head(), {}, {}
-    for block in world.accepted[shard]:
+    newest = world.upgrade.newest
+    head, persons, members = newest["schemas.state"].Head(), {}, {}
+    stored = world.redis.others(shard, "")  # each projection is the fold up to its own head
+    for written in world.accepted[shard]:
+        block = read_by(newest, written)
         if block.meta.seq:
             rows = _record_rows(block)
             for row in rows:
                 row["costs"] = world.broker.said[row["place"]].rows
             check_fair_order(head, block, rows)
-            cycle = _cycle_of(world, block)
-            reading = read_records(cycle, platform.rules, platform.dedupe_key)
-            seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
-            before = Snapshot(head.hash, persons, seen)
-            again = decide(
-                platform,
-                head,
-                cycle,
-                reading,
-                before.persons,
-                before.seen,
-                block.meta.published_to,
-                block.meta.lags,
-            )
-            if again.hash != block.hash:
-                raise Violation(f"shard {shard} block {block.meta.seq}: decided again, it is another")
-        change = apply(block, head, persons, head.ledger_next)
+            _decide_again(world, head, written, persons, members)
+        change = newest["stream.core.apply"].apply(block, head, persons, head.ledger_next)
         head, persons = change.head, persons | change.persons
         for day in change.retired_days:
             members.pop(day, None)
         for day, new in change.members.items():
             members.setdefault(day, set()).update(new)
-    if {u: p for u, p in persons.items() if p != Person()} != {
-        u: p for u, p in world.redis.all_persons(shard).items() if p != Person()
-    }:
-        raise Violation(f"shard {shard}: Redis is not the fold of the ledger")
+        for projection in [name for name, at in stored.items() if at == head.hash]:
+            del stored[projection]
+            kept = world.redis.state(shard, projection).members
+            wanted = turned(members) if projection == OTHER else members
+            same_persons = _figures(persons) == _figures(world.redis.all_persons(shard, projection))
+            if not same_persons or _by_day(wanted) != _by_day(kept):
+                raise Violation(f"shard {shard}: projection {projection} is not the fold of the ledger")
+    if stored:
+        raise Violation(f"shard {shard}: a head in Redis is not on the ledger's chain")
+
+
+def _by_day(members: dict[int, Any]) -> dict[int, set[int]]:
+    return {day: set(of_day) for day, of_day in members.items() if of_day}
+
+
+def _figures(persons: dict[str, Any]) -> dict[str, tuple]:
+    """What is known of each person of whom anything is, whichever release's object holds it."""
+    return {u: (p.lots, p.used_caps) for u, p in persons.items() if p.lots or p.used_caps}
+
+
+def _decide_again(world: World, head: Any, block: Any, persons: dict, members: dict) -> None:
+    """By the release that decided it, and by any other that writes its format: the same."""
+    for release in world.upgrade.releases:
+        is_writer = release.name == block.meta.release
+        if not is_writer and block.format != 1:
+            continue
+        key = bytes.fromhex(GENESIS["dedupe_key"])
+        genesis = ("sim", world.shards, key, True, GENESIS["fair_rows_s"])
+        platform = release["stream.core.platform"].Platform(*genesis, traffic.rules())
+        known, cycle = release.head(head), _cycle_of(world, block)
+        reading = release["stream.core.read"].read_records(cycle, platform.rules, key, known.format)
+        seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
+        told = block.meta.published_to, block.meta.lags
+        again = release["stream.core.decide"].decide(platform, known, cycle, reading, persons, seen, *told)
+        if not (again.hash == block.hash if is_writer else same_but_for_who(again, block)):
+            where = f"shard {block.meta.shard} block {block.meta.seq}"
+            raise Violation(f"{where}: decided again by release {release.name}, it is another")
 
 
 def _cycle_of(world: World, block: Block) -> Cycle:

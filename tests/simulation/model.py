@@ -61,6 +61,7 @@ class ShardModel:
         self.active: dict[str, bool] = {}  # by topic
         self.sources = {"commands": commands}  # by topic: its id, and the offset that is due
         self.lost: list[Answer] = []
+        self.format = 1
 
     def balance(self, uid: str) -> int:
         return sum(self.lots.get(uid, {}).values())
@@ -126,11 +127,27 @@ class ShardModel:
             return Answer("command_applied" if intent.at_ms >= time_ms or first else "forbidden_operation")
         if intent.kind == "dismiss":
             return Answer("command_applied")
+        if intent.kind in ("format", "pause", "names pause"):
+            return self._of_the_next_release(intent)
         if intent.kind == "tampered" or (intent.kind == "replay" and intent.topic not in self.active):
             return Answer("forbidden_operation")
         if intent.kind == "replay":  # as the app's record that it is, but at this row
             return self._answer(intent.topic, intent.of, time_ms, today)
         return self._answer(topic, intent, time_ms, today)
+
+    def _of_the_next_release(self, intent: Intent) -> Answer:
+        """Its kind of record is one once its format is in force, and that never falls."""
+        if intent.kind == "format" and intent.first < self.format:
+            return Answer("forbidden_operation")
+        if intent.kind == "format":
+            self.format = intent.first
+        elif self.format == 1:
+            return Answer("malformed")
+        elif intent.kind == "names pause":
+            return Answer("forbidden_operation")
+        else:
+            self.active = dict.fromkeys(self.active, False)
+        return Answer("command_applied")
 
     def _answer(self, topic: str, intent: Intent, time_ms: int, today: dt.date) -> Answer:
         if intent.kind == "rubbish":

@@ -45,6 +45,7 @@ class Operator:
         """What was said into a topic that is gone is said again."""
         for app, active in list(self.wanted_apps.items()):
             self.register(app, active)
+        self._world.upgrade.repeat()
 
     def adopt(self, shard: int, topic: str, topic_id: str, first: int) -> None:
         """The platform tells a shard how a source goes on."""

@@ -9,15 +9,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
+
 from schemas.block import Block
 from schemas.ledger_record import LedgerRecord, headers_of
 from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Mark, Run
-from sinks.memory import MemoryStore
+from sinks.fingerprint import FINGERPRINT
 from sinks.ports import Doubt, Snapshot
+from tests.releases.release import PRESENT, Release
 from tests.simulation.loop import process as current
+from tests.simulation.projections import store_of
+from tests.simulation.trouble import found_head
 
 CALL_S = 0.02  # the longest of an ordinary call, half on the way and half on the way back
 LATE_S = 8.0  # how much later than its sender gave up a produce may still arrive
@@ -26,8 +31,11 @@ LATE_S = 8.0  # how much later than its sender gave up a produce may still arriv
 class Process:
     """One operating system process of a worker; dead ones never get an answer again."""
 
-    def __init__(self, world: Any, name: str) -> None:
-        self.world, self.name, self.alive = world, name, True
+    def __init__(
+        self, world: Any, name: str, release: Release = PRESENT, projection: str = FINGERPRINT
+    ) -> None:
+        self.world, self.name, self.release, self.alive = world, name, release, True
+        self.projection = projection
         self.paused_until_s = 0.0
         self.commands_ends: dict[int, tuple[str, int]] = {}  # as it learned them when it placed a shard
 
@@ -120,26 +128,34 @@ class LedgerPort:
 class StorePort:
     """`Store` of one process."""
 
-    def __init__(self, process: Process) -> None:
-        self._process, self._world = process, process.world
-        self._store = MemoryStore(process.world.redis)
+    def __init__(self, process: Process, projection: str) -> None:
+        self._process, self._world, self._projection = process, process.world, projection
+        self._store = store_of(process.world.redis, projection)
 
     async def load_head(self, shard: int) -> Head | None:
-        return await self._process.io("load head", lambda: self._store.load_head(shard))
+        head = await self._process.io("load head", lambda: found_head(self._world, shard, self._store))
+        ahead = self._world.redis.others(shard, self._projection).values()
+        if head and head.hash not in ahead and self._world.heads[shard] in ahead:
+            self._world.count("release: a projection catches up from its own head")
+        return self._process.release.head(head)
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
         return await self._process.io("read state", lambda: self._store.read(shard, uids, lookups))
 
     async def commit(self, change: Change) -> None:
-        await self._process.io("commit", lambda: self._world.commit(change, self._store))
+        # Redis holds bytes, and no release's objects.
+        stored = msgspec.structs.replace(change, head=PRESENT.head(change.head))
+        await self._process.io("commit", lambda: self._world.commit(stored, self._store))
 
-    async def reset(self, shard: int) -> None:
+    async def reset(self, shard: int) -> int:
         if self._world.chance.fault("reset cut off", 0.02):
-            self._world.redis.tear(shard)
+            self._world.redis.tear(shard, projection=self._projection)
             self._world.count("redis: a reset cut off")
             self._world.story(f"shard {shard}: a reset is cut off")
             raise Doubt("reset: the connection was lost")
-        await self._process.io("reset", lambda: self._store.reset(shard))
+        if self._world.redis.others(shard, self._projection):
+            self._world.count("release: a projection is built beside another")
+        return await self._process.io("reset", lambda: self._store.reset(shard))
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import structlog
 
+from tests.releases.next import next_release
 from tests.simulation.chance import Chance
 from tests.simulation.checks import check
 from tests.simulation.loop import Stuck
@@ -87,6 +88,7 @@ def tell(seed: int) -> None:
 
 
 def _quiet() -> None:
+    next_release()  # loaded once, and then as little looked at as all other code
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)  # a fifth of the time, otherwise, for next to no garbage in cycles
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

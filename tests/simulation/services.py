@@ -5,12 +5,14 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.block import Block, open_next
+from schemas.block import Block
 from schemas.ledger_record import LedgerRecord
 from schemas.state import ZERO_HASH, Person, decode_person, encode_person
 from sinks.clickhouse.memory import MemoryArchive
 from sinks.clickhouse.run import Run
+from sinks.fingerprint import FINGERPRINT
 from sinks.memory import MemoryLedger, MemoryRedis
+from tests.releases.release import Release
 
 
 class Violation(AssertionError):
@@ -25,21 +27,50 @@ class Ledger(MemoryLedger):
 
 
 class Redis(MemoryRedis):
-    """Redis, and a look at its heads."""
+    """Redis, and a look at its heads. `whole`: (projection, shard) to whose head nothing happened."""
 
-    def all_persons(self, shard: int) -> dict[str, Person]:
-        return {uid: decode_person(value) for uid, value in self.shards[shard].persons.items()}
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: set[tuple[str, int]] = set()
 
-    def overwrite(self, shard: int, uid: str, person: Person) -> None:
+    def names(self) -> set[str]:
+        """The projections that there are."""
+        return {name for by_name in self._shards.values() for name in by_name}
+
+    def tear(self, shard: int, mark: str = "reset", projection: str = FINGERPRINT) -> None:
+        self.whole.discard((projection, shard))
+        super().tear(shard, mark, projection)
+
+    def spoil(self, shard: int, day: int, projection: str = FINGERPRINT) -> None:
+        self.whole.discard((projection, shard))
+        super().spoil(shard, day, projection)
+
+    def restore(self, shard: int, copied: object | None) -> None:
+        self.whole = {(name, number) for name, number in self.whole if number != shard}
+        super().restore(shard, copied)
+
+    def all_persons(self, shard: int, projection: str = FINGERPRINT) -> dict[str, Person]:
+        return {uid: decode_person(value) for uid, value in self.state(shard, projection).persons.items()}
+
+    def others(self, shard: int, projection: str) -> dict[str, bytes]:
+        """The hashes of the heads of all other projections that are whole, by their names."""
+        return {
+            name: state.head.hash
+            for name, state in self._shards[shard].items()
+            if name != projection and state.head and not state.torn
+        }
+
+    def overwrite(self, shard: int, projection: str, uid: str, person: Person) -> None:
         """What no worker would do."""
-        self.shards[shard].persons[uid] = encode_person(person)
+        self.state(shard, projection).persons[uid] = encode_person(person)
 
     def heal(self, shard: int) -> None:
         """What made a command fail is gone, as a right that is given back: no read finds it any more."""
-        self.shards[shard].spoilt_days.clear()
+        for state in self._shards[shard].values():
+            state.spoilt_days.clear()
 
-    def head_hash(self, shard: int) -> bytes:
-        state = self.shards[shard]
+    def head_hash(self, shard: int, projection: str = FINGERPRINT) -> bytes:
+        state = self.state(shard, projection)
         return state.head.hash if state.head and not state.torn else ZERO_HASH
 
 
@@ -76,16 +107,17 @@ class CountingArchive(MemoryArchive):
         return True
 
 
-_blocks: dict[bytes, Block] = {}
+_blocks: dict[tuple[str, bytes], Block] = {}
 
 
-def opened_next(record: LedgerRecord, shard: int, seq: int) -> Block:
-    """`open_next`, once for each record of the ledger, however many readers it has."""
-    block = _blocks.get(record.hash)
+def opened_next(release: Release, record: LedgerRecord, shard: int, seq: int) -> Block:
+    """A release's `open_next`, once for each record of the ledger, however many readers it has."""
+    block = _blocks.get((release.name, record.hash))
     if block is None:
         if len(_blocks) > 2_000:
             _blocks.clear()
-        block = _blocks[record.hash] = open_next(record, shard, seq)
+        block = release["schemas.block"].open_next(record, shard, seq)
+        _blocks[release.name, record.hash] = block
     return block
 
 
@@ -109,6 +141,6 @@ def unsettled(world: Any) -> str:
                 return f"{topic} is not adopted in shard {shard}"
         if world.archive.last(shard) != chain[-1].meta.seq:
             return f"shard {shard} is not archived"
-        if world.redis.head_hash(shard) != world.heads[shard]:
+        if world.redis.head_hash(shard, world.upgrade.in_use(shard)) != world.heads[shard]:
             return f"Redis of shard {shard} is not at the ledger's head"
     return "" if world.published == set().union(*world.wanted.values()) else "outcomes are missing"

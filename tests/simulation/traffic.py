@@ -7,7 +7,12 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from schemas.command import AdoptCommand, App, AppCommand, DismissCommand, ReplayCommand, encode_command
+from schemas.command import encode_command
+from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.app import App, AppCommand
+from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.format import FormatCommand
+from schemas.kinds.replay import ReplayCommand
 from schemas.report import SHANGHAI
 from schemas.rules import Bundle, Exchange, Methodology, Rules
 from schemas.shards import shards_of
@@ -53,8 +58,9 @@ def persons() -> list[str]:
 
 class Intent(NamedTuple):
     """One record as meant: `kind` is 'report', 'clock', 'app', 'adopt', 'rubbish', 'replay' (of the record
-    that `of` means), 'tampered' (a replay of other bytes), 'dismiss', or 'unreadable': a whole batch of
-    `offsets`; `value` its bytes."""
+    that `of` means), 'tampered' (a replay of other bytes), 'dismiss', 'format' (`first`: its number), 'pause'
+    and an app's 'names pause' of the next release, or 'unreadable': a whole batch of `offsets`; `value` its
+    bytes."""
 
     kind: str
     value: bytes
@@ -134,6 +140,21 @@ def adoption(topic: str, topic_id: str, first: int) -> Intent:
     """The platform says where a source goes on."""
     value = encode_command(AdoptCommand(topic=topic, topic_id=topic_id, first=first, by="operator"))
     return Intent("adopt", value, topic=topic, topic_id=topic_id, first=first)
+
+
+def format_begins(number: int, release: str) -> Intent:
+    """The platform says in which format shards go on."""
+    return Intent("format", encode_command(FormatCommand(number=number, release=release)), first=number)
+
+
+def pause() -> Intent:
+    """The platform says what only the next release knows, in its format."""
+    return Intent("pause", b'{"version":1,"kind":"pause"}')
+
+
+def names_pause() -> Intent:
+    """An app says it."""
+    return Intent("names pause", b'{"version":1,"kind":"pause","uid":"x"}')
 
 
 def replay(place: tuple[str, str, int, int], of: Intent, key: bytes, tampered: bool) -> Intent:

@@ -5,7 +5,7 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.state import Change
+from schemas.state import Change, Head
 from schemas.topics import COMMANDS, outcomes_topic
 from sinks.memory import MemoryStore
 from tests.simulation import traffic
@@ -77,6 +77,14 @@ def before_commit(world: Any, change: Change, store: MemoryStore) -> None:
         world.count("redis: emptied between read and commit")
         world.story(f"shard {shard}: Redis is emptied between read and commit")
     if change.members and chance.fault("error inside EXEC", 0.006):
-        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)))
+        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)), store.projection)
         world.count("redis: an error inside EXEC")
         world.story(f"shard {shard}: a command fails inside EXEC")
+
+
+async def found_head(world: Any, shard: int, store: MemoryStore) -> Head | None:
+    """The head that one worker finds: one that was there is there, unless something happened to it."""
+    head = await store.load_head(shard)
+    if head is None and (store.projection, shard) in world.redis.whole:
+        raise world.violation(f"shard {shard}: nothing happened, and projection {store.projection} is lost")
+    return head

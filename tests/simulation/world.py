@@ -24,10 +24,7 @@ from sinks.memory import MemoryStore
 from sinks.ports import Doubt
 from stream.batches.fetch import Fetch
 from stream.core.cycle_input import Cycle
-from stream.engine.archive import ArchiveHandler
 from stream.engine.cycle import _check_sources as check_sources
-from stream.engine.intake import Intake
-from stream.engine.recovery import Expected
 from stream.errors import OperatorError
 from tests.simulation import traffic
 from tests.simulation.chance import Chance
@@ -46,8 +43,10 @@ from tests.simulation.outside import (
     ledger_record,
 )
 from tests.simulation.positions import move
-from tests.simulation.services import CountingArchive, Ledger, Redis, Violation, month, opened_next, unsettled
+from tests.simulation.roll import Roll
+from tests.simulation.services import CountingArchive, Ledger, Redis, Violation, month, unsettled
 from tests.simulation.trouble import before_commit, trouble
+from tests.simulation.upgrade import Upgrade
 
 
 class World:
@@ -65,7 +64,8 @@ class World:
         # By block: where `commands` stood after it, and to where it was known to its writer when placed.
         self.commands_due: dict[bytes, tuple[str, int]] = {}
         self.commands_known: dict[bytes, tuple[str, int]] = {}
-        self.operator = Operator(self)
+        self.operator, self.upgrade = Operator(self), Upgrade(self)
+        self.roll = Roll(self)
         self.heads = dict.fromkeys(
             range(self.shards), ZERO_HASH
         )  # of the accepted chain, by the reader's rule
@@ -81,10 +81,7 @@ class World:
         self.seen: Counter[str] = Counter()
         self.failure: Violation | None = None
         self.told: list[str] = []
-        expected = Expected("sim", self.shards, traffic.rules())
-        self.intake = Group(
-            self, "intake", tuple(sorted(traffic.TOPICS)), lambda p: self._intake(p, expected)
-        )
+        self.intake = Group(self, "intake", tuple(sorted(traffic.TOPICS)), self._intake)
         self.archivers = Group(self, "archive", (LEDGER,), self._archiver)
 
     # --- what happened -------------------------------------------------------------------------------------
@@ -108,12 +105,18 @@ class World:
 
     # --- the workers ---------------------------------------------------------------------------------------
 
-    def _intake(self, process: Process, expected: Expected) -> Intake:
-        ports = (StorePort(process), LedgerPort(process), PublisherPort(process), TopicsPort(process))
-        return Intake(expected, traffic.APPS, *ports, fail=lambda error: self._gives_up(process, error))
+    def _intake(self, process: Process) -> Any:
+        store = StorePort(process, process.projection)
+        ports = (store, LedgerPort(process), PublisherPort(process), TopicsPort(process))
+        recovery, intake = (process.release[f"stream.engine.{name}"] for name in ("recovery", "intake"))
+        expected = recovery.Expected("sim", self.shards, traffic.rules())
+        return intake.Intake(
+            expected, traffic.APPS, *ports, fail=lambda error: self._gives_up(process, error)
+        )
 
-    def _archiver(self, process: Process) -> ArchiveHandler:
-        return ArchiveHandler(
+    def _archiver(self, process: Process) -> Any:
+        archive = process.release["stream.engine.archive"]
+        return archive.ArchiveHandler(
             ArchivePort(process), process, fail=lambda error: self._gives_up(process, error)
         )
 
@@ -124,9 +127,10 @@ class World:
         """What `end_process` does; only an operator's error that this run has caused may lead here."""
         if not isinstance(error, OperatorError):
             raise self.violation(f"{process.name} gives up: {error!r}") from error
-        if not (self.seen["archive: rows lost"] and process.name.startswith("archive")):
+        if self.seen["archive: rows lost"] and process.name.startswith("archive"):
+            self.count("archive: a worker halts because rows were lost")
+        elif not self.upgrade.accounts_for(process, error):
             raise self.violation(f"{process.name} gives up: {error}") from error
-        self.count("archive: a worker halts because rows were lost")
         process.crash(f"gives up: {error.message}")
 
     # --- Kafka ---------------------------------------------------------------------------------------------
@@ -195,6 +199,7 @@ class World:
             raise
         finally:
             self.redis.heal(change.shard)
+        self.redis.whole.add((store.projection, change.shard))
         hashes = [block.hash for block in self.accepted[change.shard]]
         if change.head.hash not in hashes:
             raise self.violation(
@@ -236,7 +241,7 @@ class World:
                 genesis_block("sim", shard, GENESIS, self.start_ms - 60_000, [self._commands_source()]),
                 Process(self, "up"),
             )
-        beside = (trouble(self), self.operator.operate())
+        beside = (trouble(self), self.operator.operate(), self.upgrade.roll(), self.roll.roll())
         workers = (self.intake.coordinate(2), self.archivers.coordinate(2))
         others = [self.loop.create_task(task) for task in (*workers, *beside)]
         try:
@@ -245,6 +250,7 @@ class World:
             self.chance.healing = True
             self.story("no more faults from here on")
             self.missing.clear()
+            self.upgrade.settle()
             self.operator.give_all()
             # An archive worker finds lost rows when it next writes to the shard or is assigned it anew.
             await self.archivers.rebalance()
@@ -266,7 +272,7 @@ class World:
                 raise self.failure
             await asyncio.sleep(0.25)
 
-    def _check_sources(self, cycle: Cycle, ids: dict[str, str]) -> None:
+    def check_sources(self, cycle: Cycle, ids: dict[str, str]) -> None:
         """The worker's own check, counted."""
         try:
             check_sources(cycle, ids)
@@ -280,12 +286,7 @@ class World:
         self.loop.set_exception_handler(lambda loop, context: None)  # dead processes leave tasks behind
         asyncio.set_event_loop(self.loop)
         time_ns = mock.patch("time.time_ns", side_effect=lambda: self.now_ms() * 1_000_000)
-        with (
-            time_ns,
-            mock.patch("stream.engine.cycle._check_sources", self._check_sources),
-            mock.patch("stream.engine.archive_run.open_next", opened_next),
-            mock.patch("stream.engine.recovery.open_next", opened_next),
-        ):
+        with time_ns, self.upgrade.watched():
             try:
                 self.loop.run_until_complete(self.main(records))
             finally:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.block import Block, Meta, empty_columns, make_block, open_block
+from schemas.block import Block, Meta, make_block, open_block
+from schemas.formats import NEWEST, empty_columns
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.report import shanghai_day
 from schemas.state import ZERO_HASH, Head, Person
@@ -29,7 +30,7 @@ def chain_of(cycles: list[list[tuple]]) -> list[tuple[int, Block]]:
         records = [(topic, value, NOON_MS + days * DAY_MS) for days, topic, value in rows[:1]]
         records += [(topic, value, records[0][2]) for _, topic, value in rows[1:]]
         taken, place = cycle(*records, after=state), platform()
-        reading = read_records(taken, place.rules, place.dedupe_key)
+        reading = read_records(taken, place.rules, place.dedupe_key, NEWEST)
         seen = {m for day, ms in reading.members.lookups.items() for m in ms if m in members.get(day, ())}
         block = decide(place, state, taken, reading, persons, seen, 0)
         change = apply(block, state, persons, len(chain))
@@ -138,7 +139,7 @@ def test_a_jump_of_the_clock_retires_what_its_own_block_remembered() -> None:
     block = _one_row(time_ms=NOON_MS + 40 * DAY_MS, occurred_ms=NOON_MS, id_member=7)
     assert apply(block, head(seq=-1, hash=ZERO_HASH), {}, 0).members == {TODAY: [7]}
     after = head(seq=0, hash=block.hash)
-    jump = make_block(block.hash, msgspec.structs.replace(block.meta, seq=1), block.rows.to_pydict())
+    jump = make_block(block.hash, msgspec.structs.replace(block.meta, seq=1), block.rows.to_pydict(), NEWEST)
     change = apply(jump, after, {}, 1)
     assert TODAY in change.retired_days
     assert change.members == {}
@@ -159,4 +160,4 @@ def test_an_expiry_that_does_not_match_its_lot_is_never_applied() -> None:
 
 def _one_row(time_ms: int = NOON_MS, **said: object) -> Block:
     columns = empty_columns(1) | {name: [value] for name, value in said.items()}
-    return make_block(ZERO_HASH, Meta("test", 0, 0, [], time_ms, 0, 0, ""), columns)
+    return make_block(ZERO_HASH, Meta("test", 0, 0, [], time_ms, 0, 0, ""), columns, NEWEST)

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from schemas.asyncapi import APP_ID
-from schemas.command import App, checked
 from schemas.export import ROOT
+from schemas.kinds.app import App, checked
 from schemas.topics import outcomes_topic
 from tests.unit.test_contracts import CONTEXT, messages
 

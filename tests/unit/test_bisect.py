@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import Block, genesis_block
+from schemas.formats import NEWEST
 from schemas.limits import FAIR_ROWS_S
 from schemas.state import Person
 from schemas.topics import COMMANDS
@@ -48,7 +49,7 @@ def with_failures(monkeypatch: pytest.MonkeyPatch, bad: set[int], count: int) ->
     monkeypatch.setattr(bisect, "decide", failing)
     monkeypatch.setattr(bisect, "log", Mock())
     taken = cycle(*[(METRO, record(f"n{n}", activity={"distance_m": 1})) for n in range(count)])
-    reading = read_records(taken, rules(), platform().dedupe_key)
+    reading = read_records(taken, rules(), platform().dedupe_key, NEWEST)
     return bisect.decide_each(platform(), head(), taken, reading, Snapshot(b"", {}, set()), 0)
 
 
@@ -80,7 +81,7 @@ def test_a_decision_that_fails_on_every_input_stops_the_worker(monkeypatch: pyte
     monkeypatch.setattr(bisect, "decide", broken)
     monkeypatch.setattr(bisect, "log", Mock())
     taken = cycle((METRO, record()))
-    reading = read_records(taken, rules(), platform().dedupe_key)
+    reading = read_records(taken, rules(), platform().dedupe_key, NEWEST)
     with pytest.raises(bisect.OperatorError):
         bisect.decide_each(platform(), head(), taken, reading, Snapshot(b"", {}, set()), 0)
 

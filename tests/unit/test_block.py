@@ -12,20 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import (
-    COLUMNS,
     RELEASE,
-    SCHEMA,
     Block,
     BlockError,
     Meta,
     NewerFormat,
     Span,
-    empty_columns,
     genesis_block,
     make_block,
     open_block,
     open_next,
-)  # fmt: skip
+)
+from schemas.formats import COLUMNS, NEWEST, SCHEMAS, empty_columns
 from schemas.ledger_record import LedgerRecord, headers_of, read_record, record_hash
 from schemas.limits import BLOCK_UNPACKED_BYTES_MAX
 from schemas.state import ZERO_HASH, Person
@@ -98,7 +96,7 @@ def test_the_hash_covers_every_field_of_the_head(name: str) -> None:
         "platform": "x", "rules": "x", "release": "x", "genesis": {}, "sources": [Span("x", "i", 0, 1)],
     }  # fmt: skip
     changed = msgspec.structs.replace(block.meta, **{name: other.get(name, 77)})
-    assert make_block(block.prev, changed, block.rows.to_pydict()).hash != block.hash
+    assert make_block(block.prev, changed, block.rows.to_pydict(), NEWEST).hash != block.hash
 
 
 @pytest.mark.parametrize("name", Span.__struct_fields__)
@@ -107,7 +105,7 @@ def test_the_hash_covers_every_field_of_a_span(name: str) -> None:
     first, *others = block.meta.sources
     other = msgspec.structs.replace(first, **{name: "x" if name.startswith("topic") else 77})
     changed = msgspec.structs.replace(block.meta, sources=[other, *others])
-    assert make_block(block.prev, changed, block.rows.to_pydict()).hash != block.hash
+    assert make_block(block.prev, changed, block.rows.to_pydict(), NEWEST).hash != block.hash
 
 
 @settings(max_examples=150, deadline=None)
@@ -119,7 +117,7 @@ def test_the_hash_covers_every_value(name: str, row: int, data: st.DataObject) -
         name if name == "lots" else str(COLUMNS[name]), st.integers(0, 100)
     )
     columns[name][row] = data.draw(strategy.filter(lambda value: value != columns[name][row]))
-    changed = make_block(sample().prev, sample().meta, columns)
+    changed = make_block(sample().prev, sample().meta, columns, NEWEST)
     assert changed.hash != sample().hash
     assert open_block(changed.record).rows.column(name).to_pylist() == columns[name]
 
@@ -134,7 +132,7 @@ def test_texts_cannot_be_shifted_between_rows_and_columns(a: str, b: str, c: str
 
 def _one_row(**said: object) -> Block:
     columns = empty_columns(1) | {name: [value] for name, value in said.items()}
-    return make_block(ZERO_HASH, Meta("test", 0, 0, [], 0, 0, 0, ""), columns)
+    return make_block(ZERO_HASH, Meta("test", 0, 0, [], 0, 0, 0, ""), columns, NEWEST)
 
 
 # --- what it holds ----------------------------------------------------------------------------------------
@@ -211,7 +209,7 @@ def test_what_counts_and_is_no_block_is_told_apart_from_a_newer_format(value: by
 
 def test_a_missing_value_is_no_block() -> None:
     rows = sample().rows.to_pylist()
-    loose = pa.schema([pa.field(f.name, f.type) for f in SCHEMA])
+    loose = pa.schema([pa.field(f.name, f.type) for f in SCHEMAS[NEWEST]])
     rows[1]["uid"] = None
     meta = orjson.dumps(msgspec.to_builtins(sample().meta))
     body = body_of(meta, pa.RecordBatch.from_pylist(rows, schema=loose))
@@ -230,7 +228,7 @@ def test_a_block_at_another_place_than_its_own_is_no_block() -> None:
 def test_a_block_without_rows_is_no_block() -> None:
     """It would leave no trace in the archive, whose chain would end there."""
     with pytest.raises(BlockError, match="a row or a value is missing"):
-        open_block(make_block(HASH, sample().meta, empty_columns(0)).record)
+        open_block(make_block(HASH, sample().meta, empty_columns(0), NEWEST).record)
 
 
 def test_a_newer_format_names_itself_and_who_wrote_it() -> None:

@@ -183,6 +183,19 @@ def test_many_small_batches_cost_no_more_than_their_number(
     assert time.process_time() - begun_s < 5
 
 
+def test_a_buffer_is_full_with_a_short_cycles_rows_or_a_cycles_bytes_or_a_command() -> None:
+    """Of sources that may still be read today."""
+    few, enough = [b"x"] * (limits.SHORT_CYCLE_ROWS_MAX - 1), [b"x"] * limits.SHORT_CYCLE_ROWS_MAX
+    long = [b"x" * limits.CYCLE_BYTES_MAX]
+    for topic, values, full in (
+        (METRO, few, False), (METRO, enough, True), (METRO, long, True), (COMMANDS, [b"x"], True),
+    ):  # fmt: skip
+        buffer = Buffer(0, {name: source(0, name) for name in (COMMANDS, METRO)}, limits.FAIR_ROWS_S)
+        assert not buffer.is_full(TODAY)
+        buffer.add(fetch(topic, [packed(0, *values)]))
+        assert buffer.is_full(TODAY) == full
+
+
 def test_a_flood_goes_in_short_cycles_while_a_source_that_keeps_up_may_send() -> None:
     """Alone it goes in full ones: nobody waits for their end."""
     flood = [b"x"] * (3 * limits.SHORT_CYCLE_ROWS_MAX)

@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from schemas.export import ROOT, files
+from schemas.formats import NEWEST
 from schemas.limits import FAIR_ROWS_S
 from schemas.outcome import OUTCOME_FIELDS, messages_of
 from schemas.shards import shards_of
@@ -55,7 +56,7 @@ def messages(name: str) -> dict:
     )
     buffer.add(fetch(topic, [packed(0, *values)], shard=shard))
     place, cycle = platform(), buffer.take(head(), TODAY)
-    reading = read_records(cycle, place.rules, place.dedupe_key)
+    reading = read_records(cycle, place.rules, place.dedupe_key, NEWEST)
     return messages_of(decide(place, head(), cycle, reading, {}, set(), 0))
 
 

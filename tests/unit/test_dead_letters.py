@@ -2,7 +2,9 @@
 
 import pytest
 
-from schemas.command import DismissCommand, encode_command, read_command
+from schemas.command import encode_command, read_command
+from schemas.formats import NEWEST
+from schemas.kinds.dismiss import DismissCommand
 from schemas.shards import shards_of
 from schemas.verdicts import Verdict
 from stream.core.read import bytes_hash
@@ -66,7 +68,7 @@ def test_what_was_said_settles_its_own_place_alone() -> None:
 def test_a_replay_goes_to_the_persons_shard_or_to_where_the_record_stands(value: bytes, person: str) -> None:
     shard, command = replay_of(place(41, partition=1), value, KEY, SAID, SHARDS)
     assert shard == (shards_of([person], SHARDS)[0] if person else 1)
-    assert read_command(encode_command(command)) == command
+    assert read_command(encode_command(command), NEWEST) == command
     assert (command.value, command.hash) == (value, bytes_hash(value, KEY))
     assert (command.topic, command.topic_id, command.partition, command.offset) == place(41, partition=1)
 

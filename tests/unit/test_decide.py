@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import Block
+from schemas.formats import NEWEST
 from schemas.limits import FUTURE_TOLERANCE_MS, LATE_WINDOW_DAYS, RECORD_BYTES_MAX
 from schemas.report import day_of_date
 from schemas.rules import PACKAGED, Rules, load_rules
@@ -68,7 +69,7 @@ def decided_cycle(
     place: Platform | None = None,
 ) -> Block:
     place = place or platform()
-    reading = read_records(taken, place.rules, place.dedupe_key)
+    reading = read_records(taken, place.rules, place.dedupe_key, NEWEST)
     return decide(place, after, taken, reading, persons or {}, seen or set(), 3)
 
 
@@ -88,7 +89,7 @@ def changed_rules(**changes: object) -> Rules:
 
 def members(value: bytes, topic: str = METRO) -> set[int]:
     """What a record leaves behind when it is credited."""
-    reading = read_records(cycle((topic, value)), rules(), platform().dedupe_key)
+    reading = read_records(cycle((topic, value)), rules(), platform().dedupe_key, NEWEST)
     return {reading.members.id[0], reading.members.claim[0]}
 
 
@@ -170,7 +171,7 @@ def test_any_bytes_in_any_order_get_exactly_one_row_each(
     state = head(seq=seq)
     persons = {uid(): used_up(rng.randrange(1, CAP_MILLI)), uid(0, 1): Person({TODAY - 3: 7, TODAY - 1: 8})}
     taken = cycle(*records, after=state)
-    reading = read_records(taken, place.rules, place.dedupe_key)
+    reading = read_records(taken, place.rules, place.dedupe_key, NEWEST)
     seen = {m for ms in reading.members.lookups.values() for m in ms if rng.random() < 0.2}
     before = copy.deepcopy((taken, reading.day, reading.members, persons, seen))
     block = decide(place, state, taken, reading, persons, seen, 3)
@@ -213,7 +214,7 @@ def test_a_claim_binds_a_day_to_either_side_in_one_cycle_as_in_two(days: int) ->
     expected = "already_claimed" if abs(days) <= 1 else "credited"
     assert verdicts(decided((METRO, one), (METRO, other))) == ["credited", expected]
     row = decided((METRO, one)).rows.to_pylist()[0]
-    reading = read_records(cycle((METRO, other)), rules(), platform().dedupe_key)
+    reading = read_records(cycle((METRO, other)), rules(), platform().dedupe_key, NEWEST)
     day = day_of_date(at.date())
     seen = {m for m in reading.members.lookups.get(day, []) if m in (row["id_member"], row["claim_member"])}
     assert verdicts(decided((METRO, other), seen=seen)) == [expected]

@@ -4,8 +4,10 @@ import hashlib
 
 import pytest
 
-from schemas.command import ClockCommand, decode_inputs, encode_command
+from schemas.command import decode_inputs, encode_command
+from schemas.formats import NEWEST
 from schemas.kinds import Kind
+from schemas.kinds.clock import ClockCommand
 from schemas.limits import FAIR_ROWS_S
 from schemas.state import Person
 from schemas.topics import COMMANDS
@@ -80,7 +82,7 @@ def test_equal_bytes_have_an_equal_hash_that_another_platform_cannot_guess() -> 
     assert one == same != other
     taken = cycle((METRO, b"junk"))
     place = platform()._replace(dedupe_key=b"another key")
-    reading = read_records(taken, place.rules, place.dedupe_key)
+    reading = read_records(taken, place.rules, place.dedupe_key, NEWEST)
     assert decide(place, head(), taken, reading, {}, set(), 3).rows.column("bytes_hash")[0].as_py() != one
 
 

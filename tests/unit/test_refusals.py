@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Refusal, read_report
+from schemas.formats import NEWEST
 from schemas.limits import FAIR_ROWS_S
 from schemas.members import members_of
 from schemas.outcome import messages_of
@@ -228,7 +229,7 @@ def details_of(value: bytes, topic: str, shard: int) -> list[str]:
     buffer = Buffer(shard, {topic: Source("made-by-a-test", 0)}, FAIR_ROWS_S)
     buffer.add(fetch(topic, [packed(0, value, value)], shard=shard))
     place, cycle = platform(), buffer.take(head(), TODAY)
-    reading = read_records(cycle, place.rules, place.dedupe_key)
+    reading = read_records(cycle, place.rules, place.dedupe_key, NEWEST)
     published = messages_of(decide(place, head(), cycle, reading, {}, set(), 0))
     told = [
         json.loads(m.value) for name, messages in published.items() for m in messages if "outcomes." in name

@@ -5,7 +5,8 @@ import json
 import msgspec
 import pytest
 
-from schemas.command import AppCommand, decode_inputs
+from schemas.command import decode_inputs
+from schemas.kinds.app import AppCommand
 from schemas.state import Head
 from schemas.topics import COMMANDS
 from stream.core.apply import apply

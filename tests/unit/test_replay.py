@@ -5,8 +5,10 @@ import json
 import msgspec
 
 from schemas.block import Block
-from schemas.command import DismissCommand, ReplayCommand, encode_command
+from schemas.command import encode_command
 from schemas.kinds import Kind
+from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.replay import ReplayCommand
 from schemas.outcome import messages_of
 from schemas.state import Head
 from schemas.topics import COMMANDS, DEAD_LETTERS, outcomes_topic

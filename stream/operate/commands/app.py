@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.command import App, checked
+from schemas.kinds.app import App, checked
 from schemas.limits import ROWS_PER_DAY
 from stream.settings import Settings
 

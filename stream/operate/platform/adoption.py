@@ -15,7 +15,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from schemas import topics
-from schemas.command import AdoptCommand, AppCommand
+from schemas.kinds.adopt import AdoptCommand
+from schemas.kinds.app import AppCommand
 from schemas.state import Head, Source
 from sinks.kafka_topics import topic_ids
 from stream.errors import OperatorError

@@ -5,7 +5,8 @@ from typing import TypedDict
 
 from confluent_kafka import Producer
 
-from schemas.command import Command, encode_command
+from schemas.command import encode_command
+from schemas.kinds import Command
 from schemas.topics import COMMANDS
 from stream.errors import OperatorError
 from stream.settings import Settings
@@ -14,7 +15,7 @@ FLUSH_TIMEOUT_S = 30.0
 
 
 class Labels(TypedDict):
-    """Who gave a command, who approved it and why: see `schemas.command.Said`."""
+    """Who gave a command, who approved it and why: see schemas/kinds/said.py."""
 
     by: str
     approved_by: str

@@ -13,7 +13,10 @@ from typing import Literal, NamedTuple
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.command import DismissCommand, ReplayCommand, read_command
+from schemas.command import read_command
+from schemas.formats import NEWEST
+from schemas.kinds.dismiss import DismissCommand
+from schemas.kinds.replay import ReplayCommand
 from schemas.limits import RECORD_BYTES_MAX
 from schemas.report import PATTERNS
 from schemas.shards import shards_of
@@ -92,7 +95,7 @@ def settled(settings: Settings) -> Settled:
     """What was said about refused records in the last 30 days. Raises OperatorError."""
     out = Settled(set(), [])
     for message in _all_of(settings, COMMANDS):
-        match read_command(message.value() or b""):
+        match read_command(message.value() or b"", NEWEST):
             case ReplayCommand(topic=topic, topic_id=topic_id, partition=partition, offset=offset):
                 out.replayed.add(Place(topic, topic_id, partition, offset))
             case DismissCommand() as dismissed:

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import ConsumerGroupState, KafkaException
 
 from schemas import topics
-from schemas.command import App, AppCommand
+from schemas.kinds.app import App, AppCommand
 from sinks.kafka_topics import topic_ids
 from stream.errors import OperatorError
 from stream.operate.platform import kafka_admin, kafka_quota
