@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.block import Block, Meta, make_block, open_block
+from schemas.block import Block, Meta, Span, genesis_block, make_block, open_block
 from schemas.formats import NEWEST, empty_columns
-from schemas.limits import LATE_WINDOW_DAYS
+from schemas.limits import FAIR_ROWS_S, LATE_WINDOW_DAYS
 from schemas.report import shanghai_day
 from schemas.rules import CAPS_KEPT_DAYS
-from schemas.state import ZERO_HASH, Head, Person
+from schemas.state import ZERO_HASH, Head, Person, Source
 from schemas.verdicts import Verdict
 from stream.core.apply import apply, touched
 from stream.core.decide import decide
 from stream.core.read import read_records
-from tests.making import METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
+from tests.making import BUS, METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
 
 DAY = dt.timedelta(days=1)
 DAY_MS = 86_400_000
@@ -197,3 +197,18 @@ def test_what_counts_against_a_cap_is_kept_as_long_as_reports_of_its_day_may_com
     after = apply(block, head(seq=-1, hash=ZERO_HASH), {uid(): before}, 0).persons[uid()]
     assert set(after.used_caps) == {oldest, oldest + 1, TODAY}
     assert set(before.used_caps) == {oldest - 1, oldest, oldest + 1}, "not modified"
+
+
+def test_a_span_of_nothing_is_a_source_in_a_first_block_alone() -> None:
+    nothing = Span(METRO, "m".ljust(22, "-"), 0, 0)
+    said = {"shards": 4, "dedupe_key": "00" * 16, "simulated_clock": True, "fair_rows_s": FAIR_ROWS_S}
+    first = genesis_block("test", 0, said, NOON_MS, [nothing])
+    known = apply(first, Head(), {}, 0).head
+    assert (known.seq, known.sources) == (0, {METRO: Source(nothing.topic_id, 0)})
+    for seq in (0, 1):
+        state = msgspec.structs.replace(known, seq=seq)
+        meta = msgspec.structs.replace(first.meta, seq=seq + 1, sources=[Span(BUS, "b".ljust(22, "-"), 5, 5)])
+        assert (
+            apply(make_block(state.hash, meta, empty_columns(1), NEWEST), state, {}, 1).head.sources
+            == known.sources
+        )
