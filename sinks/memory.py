@@ -93,11 +93,11 @@ class MemoryStore:
     """`Store` of one worker, over a server that others may share."""
 
     def __init__(self, server: MemoryRedis | None = None, projection: str = FINGERPRINT) -> None:
-        self._server, self._projection = server or MemoryRedis(), projection
+        self._server, self.projection = server or MemoryRedis(), projection
         self._watched: dict[int, tuple[bytes, int]] = {}  # by shard: the head that was read, and its touches
 
     def _state(self, shard: int) -> _ShardState:
-        return self._server.state(shard, self._projection)
+        return self._server.state(shard, self.projection)
 
     async def load_head(self, shard: int) -> Head | None:
         await turn()
@@ -111,11 +111,11 @@ class MemoryStore:
         if state.torn:
             raise Doubt("another worker rebuilds this shard, or was interrupted at it")
         if state.spoilt_days & lookups.keys():
-            self._server.tear(shard, "broken", self._projection)
+            self._server.tear(shard, "broken", self.projection)
             raise Doubt("a key of this shard is none of ours")
         persons = {uid: decode_person(state.persons[uid]) for uid in uids if uid in state.persons}
         seen = {m for day, members in lookups.items() for m in members if m in state.members.get(day, ())}
-        self._watched[shard] = state.head_hash(), self._server.touches(shard, self._projection)
+        self._watched[shard] = state.head_hash(), self._server.touches(shard, self.projection)
         return Snapshot(state.head_hash(), persons, seen)
 
     async def commit(self, change: Change) -> None:
@@ -123,7 +123,7 @@ class MemoryStore:
         head_hash, touches = self._watched.pop(change.shard, (None, 0))
         if head_hash != change.prev:
             raise Doubt("the head that this begins at is not watched")
-        if touches != self._server.touches(change.shard, self._projection):
+        if touches != self._server.touches(change.shard, self.projection):
             raise Doubt("the head was touched since it was read")
         state = self._state(change.shard)
         state.persons |= {uid: encode_person(person) for uid, person in change.persons.items()}
@@ -134,9 +134,9 @@ class MemoryStore:
             if day not in state.spoilt_days:
                 state.members.setdefault(day, set()).update(members)
         state.head = copy.deepcopy(change.head)
-        self._server.touch(change.shard, self._projection)
+        self._server.touch(change.shard, self.projection)
         if state.spoilt_days & change.members.keys():  # the rest is done: nobody may take it for whole
-            self._server.tear(change.shard, "broken", self._projection)
+            self._server.tear(change.shard, "broken", self.projection)
             raise Doubt("a command failed inside the transaction")
 
     async def reset(self, shard: int) -> int:
@@ -144,12 +144,12 @@ class MemoryStore:
         self._watched.pop(shard, None)
         self._server.resets += 1
         token = str(self._server.resets)
-        self._server.tear(shard, token, self._projection)
+        self._server.tear(shard, token, self.projection)
         await turn()
         state = self._state(shard)
         if state.torn != token:
             raise Doubt("another worker rebuilds this shard")
-        self._server.forget(shard, self._projection)
+        self._server.forget(shard, self.projection)
         return len(state.persons) + len(state.members)
 
     async def persons(self, shard: int) -> dict[str, Person]:

@@ -8,7 +8,7 @@ Everything here is of one projection; those of other releases stand beside it, u
 
 import asyncio
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any, NoReturn
 
 import msgspec
@@ -21,9 +21,10 @@ from sinks.fingerprint import FINGERPRINT
 from sinks.ports import Doubt, Snapshot
 from sinks.redis_connection import OwnConnection
 from sinks.redis_errors import meaning, told_as_doubt
-from sinks.redis_keys import Keys
+from sinks.redis_keys import PROJECTIONS, Keys, projection_of
 
 _PAGE_KEYS = 5_000
+_SAMPLE_KEYS = 50_000
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 
 
@@ -113,6 +114,23 @@ class RedisStore:
                 if value is not None:
                     out[key.decode()[len(prefix) :]] = decode_person(value)
         return out
+
+    async def projections(self) -> set[str]:
+        """The names of all projections on this server, each release's. Goes through all keys, in pages."""
+        with told_as_doubt():
+            keys = self._redis.scan_iter(match=PROJECTIONS, count=_PAGE_KEYS)
+            return {name async for key in keys if (name := projection_of(key))}
+
+    async def shares(self) -> dict[str, float]:
+        """Each projection's part of all keys, '' for what is none: of a sample, as SCAN goes in no order."""
+        counted: Counter[str] = Counter()
+        cursor, more = 0, True
+        with told_as_doubt():
+            while more and counted.total() < _SAMPLE_KEYS:
+                cursor, keys = await self._redis.scan(cursor, count=_PAGE_KEYS)
+                counted.update(map(projection_of, keys))
+                more = cursor != 0
+        return {name: count / counted.total() for name, count in counted.items()}
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -24,6 +24,7 @@ COMMANDS = {
     "analyst": "stream.operate.commands.analyst:analyst",
     "dead": "stream.operate.commands.dead:dead",
     "topics": "stream.operate.commands.topics:topics",
+    "rebuild": "stream.operate.commands.rebuild:rebuild",
     "upgrade": "stream.operate.commands.upgrade:upgrade",
     "worker": "stream.operate.commands.worker:worker",
     "query": "stream.operate.commands.query:query",

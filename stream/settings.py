@@ -15,7 +15,7 @@ from stream import stack_file
 from stream.errors import OperatorError
 
 PASSWORD_PREFIX = "POINTS_KAFKA_PASSWORD_"  # noqa: S105 - the name of a variable
-CLIENT_ID_PREFIX = "points-"  # of a worker's Kafka client; its release follows, as `points upgrade` shows it
+CLIENT_ID_PREFIX = "points-"  # of a worker's Kafka client; its release and its projection follow
 TEST_PREFIX = "POINTS_TEST_"
 VARIABLES = {
     "POINTS_HOME": "data folder of the embedded stack and of chDB; default ./.points",

@@ -13,6 +13,7 @@ class Step:
     def __init__(self, head: Head) -> None:
         self.head = head
         self.found: list[tuple[int, Block]] = []
+        self.ignored = 0  # records met on the way that do not count: a zombie's blocks, or garbage
         self._rows = self._nbytes = 0
 
     @property

@@ -6,6 +6,7 @@ import faust
 from faust.types.auth import SASLMechanism
 
 from schemas.block import RELEASE
+from sinks.fingerprint import FINGERPRINT
 from stream.engine.assignor import ShardAssignor
 from stream.engine.transport import BatchSchema, BatchTransport, Handler
 from stream.errors import end_process
@@ -26,7 +27,7 @@ def batch_app(settings: Settings, group: str, topics: list[str], handler: Handle
         group,
         broker=f"kafka://{settings.kafka_bootstrap}",
         broker_credentials=_credentials(settings, group),
-        broker_client_id=f"{CLIENT_ID_PREFIX}{RELEASE}",
+        broker_client_id=f"{CLIENT_ID_PREFIX}{RELEASE}-{FINGERPRINT}",
         broker_check_crcs=True,
         broker_max_poll_records=None,  # whole fetches
         broker_commit_interval=1.0,

@@ -4,6 +4,8 @@ Fold the ledger from the offset that stands beside Redis's head, publish what is
 and go on from the positions that the head names. Whatever was half done is settled here and nowhere else.
 """
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
@@ -37,6 +39,25 @@ async def recover(
 ) -> Shard:
     """A shard ready for its next cycle. Raises `Doubt` to be tried again, `OperatorError` to halt."""
     await ledger.renew(shard)
+    with told_to_operator(shard):
+        platform, head, end = await begin(shard, expected, store, ledger)
+        unpublished = await _accepted_before(shard, head, ledger) if head.seq >= 0 else []
+        ignored = 0
+        async for moved, step in fold(shard, head, end, store, ledger):
+            head, ignored = moved, ignored + step.ignored
+            unpublished = [(o, b) for o, b in unpublished + step.found if o >= head.published_to]
+        lags = dict(head.lags)
+        for offset, block in unpublished:
+            lags |= await publish_block(shard, block, offset, lags, publisher)
+    refuse_newer(shard, head)
+    recovered = Shard(shard, platform, head, end)
+    recovered.published_to, recovered.lags, recovered.ignored_records = end, lags, ignored
+    return recovered
+
+
+async def begin(shard: int, expected: Expected, store: Store, ledger: Ledger) -> tuple[Platform, Head, int]:
+    """The platform, the head from which to fold, and the ledger's end. A projection without a usable head is
+    emptied, and begins anew."""
     # The head before the end: a worker that moves both in between must not look like a ledger that shrank.
     head = await store.load_head(shard)
     end = await ledger.end(shard)
@@ -44,13 +65,25 @@ async def recover(
         raise OperatorError(
             f"Shard {shard} has an empty ledger.", "run `points up`, which writes its first block."
         )
+    platform = await _genesis(shard, expected, ledger)
+    if head is None:
+        log.warning("no usable head in Redis: rebuilding from the ledger", shard=shard, ledger_end=end)
+        await store.reset(shard)
+        head = Head()
+    if end < head.ledger_next:
+        raise OperatorError(
+            f"Shard {shard}: the ledger ends at {end}, but Redis has seen {head.ledger_next}: the ledger lost"
+            " records.",
+            "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
+        )
+    return platform, head, end
+
+
+@contextmanager
+def told_to_operator(shard: int) -> Iterator[None]:
+    """What a ledger holds that this release cannot fold becomes an OperatorError."""
     try:
-        platform = await _genesis(shard, expected, ledger)
-        if head is None:
-            log.warning("no usable head in Redis: rebuilding from the ledger", shard=shard, ledger_end=end)
-            await store.reset(shard)
-            head = Head()
-        head, lags, ignored = await _fold(shard, head, end, store, ledger, publisher)
+        yield
     except (BlockError, LedgerGap) as error:
         raise OperatorError(
             f"Shard {shard}: {error}",
@@ -59,11 +92,12 @@ async def recover(
         ) from error
     except NewerFormat as error:
         raise newer_format(shard, _held(error), error.release) from error
+
+
+def refuse_newer(shard: int, head: Head) -> None:
+    """Raises OperatorError where the next block is of a format that this release cannot write."""
     if head.format > NEWEST:
         raise newer_format(shard, to_be_written(head.format, head.format_release), head.format_release)
-    recovered = Shard(shard, platform, head, end)
-    recovered.published_to, recovered.lags, recovered.ignored_records = end, lags, ignored
-    return recovered
 
 
 def _held(error: NewerFormat) -> str:
@@ -98,39 +132,24 @@ async def _genesis(shard: int, expected: Expected, ledger: Ledger) -> Platform:
     raise BlockError("the ledger's first record is gone")
 
 
-async def _fold(
-    shard: int, head: Head, end: int, store: Store, ledger: Ledger, publisher: Publisher
-) -> tuple[Head, dict[str, Lag], int]:
-    """Brings Redis to the ledger's end, and publishes all accepted blocks that may be unpublished.
-
-    Returns the head, the topics of outcomes that do not exist, and how many records were read that do not
-    count: a zombie's blocks, or garbage.
-    """
-    if end < head.ledger_next:
-        raise OperatorError(
-            f"Shard {shard}: the ledger ends at {end}, but Redis has seen {head.ledger_next}: the ledger lost"
-            " records.",
-            "restore topic `ledger` from a replica; see docs/runbook.md, ledger shorter than Redis.",
-        )
-    unpublished = await _accepted_before(shard, head, ledger) if head.seq >= 0 else []
-    ignored, step = 0, Step(head)
+async def fold(
+    shard: int, head: Head, end: int, store: Store, ledger: Ledger
+) -> AsyncIterator[tuple[Head, Step]]:
+    """Brings Redis from `head` to the ledger's end, step by step: after each, the head and what was taken."""
+    step = Step(head)
     async for offset, record in ledger.read(shard, head.ledger_next, end):
         if not record.follows(step.tip):
-            ignored += 1
+            step.ignored += 1
             continue
         block = open_next(record, shard, step.next_seq)
         if not step.has_room(block):
             head = await _take(step, shard, store)
-            unpublished = [(o, b) for o, b in unpublished + step.found if o >= head.published_to]
+            yield head, step
             step = Step(head)
         step.add(offset, block)
     if step.found:
         head = await _take(step, shard, store)
-    unpublished = [(o, b) for o, b in unpublished + step.found if o >= head.published_to]
-    lags = dict(head.lags)
-    for offset, block in unpublished:
-        lags |= await publish_block(shard, block, offset, lags, publisher)
-    return head, lags, ignored
+    yield head, step
 
 
 async def _take(step: Step, shard: int, store: Store) -> Head:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from sinks.kafka_ledger import KafkaLedger
 from stream.operate.platform.kafka_admin import admin_client, apps_with_topics
 from stream.settings import Settings
 
+POINTS = (sys.executable, "-m", "stream.cli")
+
 
 class Platform:
     """A running stack, its workers as real processes, and what the ledger says."""
@@ -29,11 +31,11 @@ class Platform:
         self.settings = settings
         self._workers: list[subprocess.Popen] = []
 
-    def worker(self, kind: str = "intake") -> subprocess.Popen:
+    def worker(self, kind: str = "intake", program: Sequence[str] = POINTS) -> subprocess.Popen:
         """Starts one worker process; its log lies beside the others' in home/logs."""
         log = (self.settings.home / "logs" / f"{kind}-test-{len(self._workers)}.log").open("w")
         process = subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", "worker", kind],
+            [*program, "worker", kind],
             env=os.environ | {"POINTS_HOME": str(self.settings.home)},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
+from sinks.fingerprint import FINGERPRINT
 from sinks.redis_connection import connect
 from sinks.redis_store import RedisStore
 from stream import folder, stack_file
@@ -112,6 +113,8 @@ def test_the_workers_user_may_do_what_the_store_needs_and_no_more(home: Home) ->
         await store.read(0, ["u"], {1: [2]})
         await store.persons(0)
         await store.info()
+        assert await store.projections() == {FINGERPRINT}
+        assert set(await store.shares()) == {FINGERPRINT}
         await store.reset(0)
         await store.close()
 

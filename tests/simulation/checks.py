@@ -17,6 +17,7 @@ from tests.simulation.fair import check_fair_order
 from tests.simulation.kafka import Place
 from tests.simulation.model import Answer, Record, ShardModel
 from tests.simulation.operator import GENESIS
+from tests.simulation.projections import OTHER, turned
 from tests.simulation.services import Violation
 from tests.simulation.upgraded import check_formats, read_by, same_but_for_who
 from tests.simulation.world import World
@@ -174,10 +175,17 @@ def _replay(world: World, shard: int) -> None:
             members.setdefault(day, set()).update(new)
         for projection in [name for name, at in stored.items() if at == head.hash]:
             del stored[projection]
-            if _figures(persons) != _figures(world.redis.all_persons(shard, projection)):
-                raise Violation(f"shard {shard}: Redis is not the fold of the ledger")
+            kept = world.redis.state(shard, projection).members
+            wanted = turned(members) if projection == OTHER else members
+            same_persons = _figures(persons) == _figures(world.redis.all_persons(shard, projection))
+            if not same_persons or _by_day(wanted) != _by_day(kept):
+                raise Violation(f"shard {shard}: projection {projection} is not the fold of the ledger")
     if stored:
         raise Violation(f"shard {shard}: a head in Redis is not on the ledger's chain")
+
+
+def _by_day(members: dict[int, Any]) -> dict[int, set[int]]:
+    return {day: set(of_day) for day, of_day in members.items() if of_day}
 
 
 def _figures(persons: dict[str, Any]) -> dict[str, tuple]:

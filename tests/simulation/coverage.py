@@ -43,6 +43,16 @@ SITUATIONS = (
     "redis: commit refused: the head was touched since it was read",
     "redis: commit refused: the head that this begins at is not watched",
     "redis: rolled back while an append was under way",
+    # two projections in one group
+    "projection: rolled forward",
+    "projection: rolled back",
+    "projection: a group of both",
+    "projection: a shard handed from one to the other",
+    "rebuild: ahead of a roll",
+    "rebuild: beside the same release",
+    "rebuild: broken off",
+    "finish: a projection dropped",
+    "finish: refused, as another release runs",
     # ClickHouse
     "archive: a run of several blocks",
     "archive: a run cut at a month",

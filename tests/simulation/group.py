@@ -101,7 +101,9 @@ class Group:
     def start_member(self) -> None:
         """A new process joins."""
         self._born += 1
-        process = Process(self.world, f"{self.kind}-{self._born}", self.world.upgrade.release)
+        process = Process(
+            self.world, f"{self.kind}-{self._born}", self.world.upgrade.release, self.world.roll.projection
+        )
         token = current.set(process)
         handler = self._make(process)
         consumer = Consumer(self, process, handler)
@@ -116,7 +118,7 @@ class Group:
         chance = self.world.chance
         while True:
             dead = [m for m in self.members if not m.process.alive]
-            silent = [m for m in self.members if self._silent(m)]
+            silent = [m for m in self.members if self.is_silent(m)]
             lost = bool(dead) or any(m.consumer.assigned for m in silent)
             if lost:
                 await asyncio.sleep(SESSION_S * chance.uniform("session"))
@@ -124,7 +126,7 @@ class Group:
             joined = len(self.members) < members
             while len(self.members) < members:
                 self.start_member()
-            newly = any(not m.consumer.assigned and not self._silent(m) for m in self.members)
+            newly = any(not m.consumer.assigned and not self.is_silent(m) for m in self.members)
             if (
                 lost
                 or joined
@@ -135,7 +137,8 @@ class Group:
                 await self.rebalance()
             await asyncio.sleep(0.5 + chance.uniform("coordinate"))
 
-    def _silent(self, member: SimpleNamespace) -> bool:
+    def is_silent(self, member: SimpleNamespace) -> bool:
+        """Whether it is stopped now."""
         return member.process.paused_until_s > self.world.loop.time()
 
     async def rebalance(self) -> None:
@@ -145,7 +148,7 @@ class Group:
             await self._rebalance()
 
     async def _rebalance(self) -> None:
-        listening = [m for m in self.members if m.process.alive and not self._silent(m)]
+        listening = [m for m in self.members if m.process.alive and not self.is_silent(m)]
         if not listening:
             return
         self.world.story(f"{self.kind}: rebalance over {', '.join(m.process.name for m in listening)}")
@@ -160,7 +163,9 @@ class Group:
         for shard in range(self.world.shards):
             share = self.world.chance.below("share", len(listening))
             shares[share] |= {TP(topic, shard) for topic in self.topics}
-            self.owner[shard] = listening[share].process
+            before, self.owner[shard] = self.owner.get(shard), listening[share].process
+            if self.kind == "intake" and before and before.projection != self.owner[shard].projection:
+                self.world.count("projection: a shard handed from one to the other")
             if self.kind == "intake" and self.world.chance.fault("a topic apart from its shard", 0.03):
                 # As while an app is new and not all workers know it: Faust hands its topic out by itself.
                 shares[share].discard(apart := TP(self.topics[-1], shard))

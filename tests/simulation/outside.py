@@ -17,10 +17,12 @@ from schemas.outcome import Message
 from schemas.state import Change, Head
 from sinks.clickhouse.errors import ArchiveUnavailable
 from sinks.clickhouse.run import NOTHING, Mark, Run
-from sinks.memory import MemoryStore
+from sinks.fingerprint import FINGERPRINT
 from sinks.ports import Doubt, Snapshot
 from tests.releases.release import PRESENT, Release
 from tests.simulation.loop import process as current
+from tests.simulation.projections import store_of
+from tests.simulation.trouble import found_head
 
 CALL_S = 0.02  # the longest of an ordinary call, half on the way and half on the way back
 LATE_S = 8.0  # how much later than its sender gave up a produce may still arrive
@@ -29,8 +31,11 @@ LATE_S = 8.0  # how much later than its sender gave up a produce may still arriv
 class Process:
     """One operating system process of a worker; dead ones never get an answer again."""
 
-    def __init__(self, world: Any, name: str, release: Release = PRESENT) -> None:
+    def __init__(
+        self, world: Any, name: str, release: Release = PRESENT, projection: str = FINGERPRINT
+    ) -> None:
         self.world, self.name, self.release, self.alive = world, name, release, True
+        self.projection = projection
         self.paused_until_s = 0.0
         self.commands_ends: dict[int, tuple[str, int]] = {}  # as it learned them when it placed a shard
 
@@ -123,13 +128,12 @@ class LedgerPort:
 class StorePort:
     """`Store` of one process."""
 
-    def __init__(self, process: Process) -> None:
-        self._process, self._world = process, process.world
-        self._projection = process.world.upgrade.projection(process.release)
-        self._store = MemoryStore(process.world.redis, self._projection)
+    def __init__(self, process: Process, projection: str) -> None:
+        self._process, self._world, self._projection = process, process.world, projection
+        self._store = store_of(process.world.redis, projection)
 
     async def load_head(self, shard: int) -> Head | None:
-        head = await self._process.io("load head", lambda: self._store.load_head(shard))
+        head = await self._process.io("load head", lambda: found_head(self._world, shard, self._store))
         ahead = self._world.redis.others(shard, self._projection).values()
         if head and head.hash not in ahead and self._world.heads[shard] in ahead:
             self._world.count("release: a projection catches up from its own head")
@@ -141,7 +145,7 @@ class StorePort:
     async def commit(self, change: Change) -> None:
         # Redis holds bytes, and no release's objects.
         stored = msgspec.structs.replace(change, head=PRESENT.head(change.head))
-        await self._process.io("commit", lambda: self._world.commit(stored, self._store, self._projection))
+        await self._process.io("commit", lambda: self._world.commit(stored, self._store))
 
     async def reset(self, shard: int) -> int:
         if self._world.chance.fault("reset cut off", 0.02):

@@ -27,7 +27,27 @@ class Ledger(MemoryLedger):
 
 
 class Redis(MemoryRedis):
-    """Redis, and a look at its heads."""
+    """Redis, and a look at its heads. `whole`: (projection, shard) to whose head nothing happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: set[tuple[str, int]] = set()
+
+    def names(self) -> set[str]:
+        """The projections that there are."""
+        return {name for by_name in self._shards.values() for name in by_name}
+
+    def tear(self, shard: int, mark: str = "reset", projection: str = FINGERPRINT) -> None:
+        self.whole.discard((projection, shard))
+        super().tear(shard, mark, projection)
+
+    def spoil(self, shard: int, day: int, projection: str = FINGERPRINT) -> None:
+        self.whole.discard((projection, shard))
+        super().spoil(shard, day, projection)
+
+    def restore(self, shard: int, copied: object | None) -> None:
+        self.whole = {(name, number) for name, number in self.whole if number != shard}
+        super().restore(shard, copied)
 
     def all_persons(self, shard: int, projection: str = FINGERPRINT) -> dict[str, Person]:
         return {uid: decode_person(value) for uid, value in self.state(shard, projection).persons.items()}
@@ -40,9 +60,9 @@ class Redis(MemoryRedis):
             if name != projection and state.head and not state.torn
         }
 
-    def overwrite(self, shard: int, uid: str, person: Person) -> None:
+    def overwrite(self, shard: int, projection: str, uid: str, person: Person) -> None:
         """What no worker would do."""
-        self.state(shard).persons[uid] = encode_person(person)
+        self.state(shard, projection).persons[uid] = encode_person(person)
 
     def heal(self, shard: int) -> None:
         """What made a command fail is gone, as a right that is given back: no read finds it any more."""

@@ -26,9 +26,10 @@ def test_a_fault_can_be_left_out_without_moving_the_others() -> None:
 def test_a_broken_promise_is_noticed() -> None:
     world = World(Chance(3))
     world.run(30)
-    uid, person = next((u, p) for u, p in world.redis.all_persons(0).items() if p.lots)
+    in_use = world.upgrade.in_use(0)
+    uid, person = next((u, p) for u, p in world.redis.all_persons(0, in_use).items() if p.lots)
     person.lots[next(iter(person.lots))] += 1
-    world.redis.overwrite(0, uid, person)
+    world.redis.overwrite(0, in_use, uid, person)
     from tests.simulation.checks import check
     from tests.simulation.services import Violation
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from schemas.state import Change
+from schemas.state import Change, Head
 from schemas.topics import COMMANDS, outcomes_topic
 from sinks.memory import MemoryStore
 from tests.simulation import traffic
@@ -65,7 +65,7 @@ def _redis_goes_back(world: Any) -> None:
     world.story("Redis goes back to an old copy" if copied else "Redis loses everything")
 
 
-def before_commit(world: Any, change: Change, store: MemoryStore, projection: str) -> None:
+def before_commit(world: Any, change: Change, store: MemoryStore) -> None:
     """What may happen to a shard between one worker's read and its commit, or inside of that."""
     chance, shard = world.chance, change.shard
     if chance.fault("connection lost before a commit", 0.006):
@@ -77,6 +77,14 @@ def before_commit(world: Any, change: Change, store: MemoryStore, projection: st
         world.count("redis: emptied between read and commit")
         world.story(f"shard {shard}: Redis is emptied between read and commit")
     if change.members and chance.fault("error inside EXEC", 0.006):
-        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)), projection)
+        world.redis.spoil(shard, chance.choose("spoilt day", sorted(change.members)), store.projection)
         world.count("redis: an error inside EXEC")
         world.story(f"shard {shard}: a command fails inside EXEC")
+
+
+async def found_head(world: Any, shard: int, store: MemoryStore) -> Head | None:
+    """The head that one worker finds: one that was there is there, unless something happened to it."""
+    head = await store.load_head(shard)
+    if head is None and (store.projection, shard) in world.redis.whole:
+        raise world.violation(f"shard {shard}: nothing happened, and projection {store.projection} is lost")
+    return head

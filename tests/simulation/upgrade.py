@@ -15,6 +15,7 @@ from stream.errors import OperatorError
 from tests.releases.next import next_release
 from tests.releases.release import PRESENT, Release
 from tests.simulation import traffic
+from tests.simulation.projections import OTHER
 from tests.simulation.services import opened_next
 
 ROLLED = 0.33
@@ -42,11 +43,11 @@ class Upgrade:
 
     def projection(self, release: Release) -> str:
         """Which projection a release keeps: in some runs the next one has another than this one."""
-        return "another" if self._own_projection and release is not PRESENT else FINGERPRINT
+        return OTHER if self._own_projection and release is not PRESENT else FINGERPRINT
 
     def in_use(self, shard: int) -> str:
         """The projection of whoever has the shard now."""
-        return self.projection(self._world.intake.owner[shard].release)
+        return self._world.intake.owner[shard].projection
 
     async def roll(self) -> None:
         """What an operator does, at times that chance chooses; nothing more once the run heals."""

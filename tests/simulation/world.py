@@ -43,6 +43,7 @@ from tests.simulation.outside import (
     ledger_record,
 )
 from tests.simulation.positions import move
+from tests.simulation.roll import Roll
 from tests.simulation.services import CountingArchive, Ledger, Redis, Violation, month, unsettled
 from tests.simulation.trouble import before_commit, trouble
 from tests.simulation.upgrade import Upgrade
@@ -64,6 +65,7 @@ class World:
         self.commands_due: dict[bytes, tuple[str, int]] = {}
         self.commands_known: dict[bytes, tuple[str, int]] = {}
         self.operator, self.upgrade = Operator(self), Upgrade(self)
+        self.roll = Roll(self)
         self.heads = dict.fromkeys(
             range(self.shards), ZERO_HASH
         )  # of the accepted chain, by the reader's rule
@@ -104,7 +106,8 @@ class World:
     # --- the workers ---------------------------------------------------------------------------------------
 
     def _intake(self, process: Process) -> Any:
-        ports = (StorePort(process), LedgerPort(process), PublisherPort(process), TopicsPort(process))
+        store = StorePort(process, process.projection)
+        ports = (store, LedgerPort(process), PublisherPort(process), TopicsPort(process))
         recovery, intake = (process.release[f"stream.engine.{name}"] for name in ("recovery", "intake"))
         expected = recovery.Expected("sim", self.shards, traffic.rules())
         return intake.Intake(
@@ -186,9 +189,9 @@ class World:
 
     # --- Redis ---------------------------------------------------------------------------------------------
 
-    async def commit(self, change: Change, store: MemoryStore, projection: str) -> None:
+    async def commit(self, change: Change, store: MemoryStore) -> None:
         """One worker's transaction runs, or what it stands on was moved since its read."""
-        before_commit(self, change, store, projection)
+        before_commit(self, change, store)
         try:
             await store.commit(change)
         except Doubt as doubt:
@@ -196,6 +199,7 @@ class World:
             raise
         finally:
             self.redis.heal(change.shard)
+        self.redis.whole.add((store.projection, change.shard))
         hashes = [block.hash for block in self.accepted[change.shard]]
         if change.head.hash not in hashes:
             raise self.violation(
@@ -237,7 +241,7 @@ class World:
                 genesis_block("sim", shard, GENESIS, self.start_ms - 60_000, [self._commands_source()]),
                 Process(self, "up"),
             )
-        beside = (trouble(self), self.operator.operate(), self.upgrade.roll())
+        beside = (trouble(self), self.operator.operate(), self.upgrade.roll(), self.roll.roll())
         workers = (self.intake.coordinate(2), self.archivers.coordinate(2))
         others = [self.loop.create_task(task) for task in (*workers, *beside)]
         try:

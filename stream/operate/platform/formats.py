@@ -16,11 +16,13 @@ GROUPS = ("intake", "archive")
 
 
 class Worker(NamedTuple):
-    """A worker that is a member of its group now. `release` is '' if it does not tell."""
+    """A member of its group now. `release`, and `projection`, the fingerprint of what it keeps in
+    Redis, are '' if it does not tell."""
 
     group: str
     host: str
     release: str
+    projection: str
 
 
 def workers(settings: Settings) -> list[Worker]:
@@ -31,8 +33,9 @@ def workers(settings: Settings) -> list[Worker]:
         asked = admin.describe_consumer_groups(list(GROUPS), request_timeout=REQUEST_TIMEOUT_S)
         for group, answer in asked.items():
             for member in answer.result().members:
-                _, told, release = member.client_id.partition(CLIENT_ID_PREFIX)
-                found.append(Worker(group, member.host.lstrip("/"), release if told else ""))
+                told = member.client_id.removeprefix(CLIENT_ID_PREFIX)
+                release, _, projection = ("" if told == member.client_id else told).partition("-")
+                found.append(Worker(group, member.host.lstrip("/"), release, projection))
     return sorted(found)
 
 
