@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task, TaskID
 
+    from schemas.state import Head
+    from stream.core.apply_all import Step
     from stream.operate.projections import Standing
     from stream.settings import Settings
 
@@ -26,9 +28,12 @@ def redis() -> None:
     It disturbs nobody: workers of other releases have keys of their own, those of this one fold the same
     blocks. Broken off, the same command goes on where it stopped.
     """
+    from stream.log import configure_log
     from stream.settings import load
 
-    asyncio.run(_build(load()))
+    settings = load()
+    configure_log()
+    asyncio.run(_build(settings))
 
 
 async def _build(settings: Settings) -> None:
@@ -58,7 +63,7 @@ class _Counted:
         self._ends = {standing.shard: standing.end for standing in found}
         self.progress, self._task = _bar(sum(standing.behind for standing in found))
 
-    def taken(self, shard: int, head: object, step: object) -> None:
+    def taken(self, shard: int, head: Head, step: Step) -> None:
         self.blocks += len(step.found)
         self.rows += sum(block.rows.num_rows for _, block in step.found)
         self._next[shard] = head.ledger_next
@@ -69,7 +74,7 @@ class _Counted:
         )
 
 
-def _bar(blocks: int) -> tuple[Progress, int]:
+def _bar(blocks: int) -> tuple[Progress, TaskID]:
     """Blocks, rows, rows a second and the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -78,7 +83,7 @@ def _bar(blocks: int) -> tuple[Progress, int]:
     class Rate(ProgressColumn):
         """Rows a second since the start."""
 
-        def render(self, task: object) -> Text:
+        def render(self, task: Task) -> Text:
             return Text(f"{task.fields['rows'] / (task.elapsed or 1):,.0f} rows/s")
 
     progress = Progress(
