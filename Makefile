@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: setup demo test lint simulate mutants fuzz clean
+.PHONY: setup demo test lint simulate mutants boundaries fuzz clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.synced
@@ -33,6 +33,10 @@ simulate: setup
 # Defects on purpose, one at a time: the simulation must notice each.
 mutants: setup
 	$(BIN)/python -m tests.simulation.mutants
+
+# Each comparison that decides, broken one at a time: a unit or property test must notice each.
+boundaries: setup
+	$(BIN)/python -m tests.boundaries
 
 # Record batches with one fault each, made by structure; loadtest/results/fuzz.txt keeps a million's counts.
 N ?= 1000000

@@ -22,15 +22,18 @@ ADVICE = {
     "BUSY": "somebody else's script holds it up: SCRIPT KILL ends that",
     "READONLY": "it is a replica: point POINTS_REDIS_URL at the primary",
     "MASTERDOWN": "it is a replica without its primary: point POINTS_REDIS_URL at the primary",
-    "WRONGPASS": "it knows no such user with this password: see POINTS_REDIS_URL",
-    "NOAUTH": "it wants a user and a password: see POINTS_REDIS_URL",
     "EXECABORT": "it refused a part of a transaction: its log says why",
     "CLUSTERDOWN": "its cluster does not serve all slots: CLUSTER INFO says why",
     "TRYAGAIN": "its cluster moves slots: wait",
     "MOVED": _ONE_SERVER,
     "ASK": _ONE_SERVER,
 }
+LOGIN_ADVICE = (
+    "correct user and password, in POINTS_REDIS_URL or in Redis; with the embedded stack `points down` and"
+    " `points up` set them"
+)
 _CODE = re.compile(rf"({'|'.join(ADVICE)})\b")
+_LOGIN = re.compile(r"WRONGPASS|NOAUTH")
 _FORBIDDEN = re.compile(r"NOPERM|ERR unknown command")
 
 
@@ -46,6 +49,10 @@ class Forbidden(Exception):
     """Redis does not let this user run a command that the store needs; its text is Redis's own."""
 
 
+class WrongLogin(Exception):
+    """Redis does not know this user with this password, or wants one; its text is Redis's own."""
+
+
 @contextmanager
 def told_as_doubt() -> Iterator[None]:
     """Turns replies that never came into `Doubt`, and what passes into `Refused`; other errors stay."""
@@ -59,11 +66,13 @@ def told_as_doubt() -> Iterator[None]:
 
 
 def meaning(error: RedisError | OSError) -> Exception:
-    """`Refused`, `Forbidden` or `Doubt`; the error itself if it is none of these."""
+    """`Refused`, `WrongLogin`, `Forbidden` or `Doubt`; the error itself if it is none of these."""
     said, code = str(error), _status_code(error)
     answer = f"{code} {said}" if code else said
     if found := _CODE.match(answer):
         return Refused(found[1], said)
+    if _LOGIN.match(answer):
+        return WrongLogin(said.rstrip("."))
     if isinstance(error, ResponseError) and _FORBIDDEN.match(answer):
         return Forbidden(said)
     if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):

@@ -65,11 +65,6 @@ class Cycle(NamedTuple):
     value: list[bytes | Unreadable]
 
 
-def continues(span: Span, source: Source) -> bool:
-    """Whether a span begins where the source stands: under another id, or behind a loss, it does not."""
-    return (span.topic_id, span.first) == (source.topic_id, source.next)
-
-
 class Buffer:
     """All that was fetched for one shard and not yet decided.
 

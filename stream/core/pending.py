@@ -22,6 +22,11 @@ from stream.batches.reader import Batch, Unreadable, values_of
 _SECOND_US = 1_000_000
 
 
+def continues(span: Span, source: Source) -> bool:
+    """Whether a span begins where the source stands: under another id, or behind a loss, it does not."""
+    return (span.topic_id, span.first) == (source.topic_id, source.next)
+
+
 class Pending:
     """The batches of one source from offset `first` on.
 

@@ -19,7 +19,8 @@ from schemas.state import Change, Head, Lag, Person, Source
 from schemas.topics import COMMANDS, intake_topic
 from sinks.ports import Doubt, Ledger, Publisher, Store, Topics, known
 from stream.core.apply import apply
-from stream.core.cycle_input import Buffer, Cycle, continues
+from stream.core.cycle_input import Buffer, Cycle
+from stream.core.pending import continues
 from stream.core.platform import Platform
 from stream.core.read import Reading, read_records
 from stream.engine.bisect import decide_each

@@ -20,6 +20,7 @@ import uvloop
 from mode.services import Service
 from mode.threads import ServiceThread
 
+from stream.engine.kafka_clients import mend_kafka_clients
 from stream.errors import OperatorError, end_process
 
 log = structlog.get_logger()
@@ -29,6 +30,7 @@ STOP_TIMEOUT_S = 20.0  # a cycle may end in 5, a broken client in 5; `points dow
 def run_worker(app: faust.App) -> None:
     """Runs until SIGTERM, then exits with 0; exits with 1 on any failure, and never runs on after one."""
     end_on_any_crash()
+    mend_kafka_clients()
     # What lives for ever is not scanned again; records are not tracked (schemas: gc=False), so collections
     # find nothing, and at the default thresholds they cost a tenth of the worker's time.
     gc.freeze()

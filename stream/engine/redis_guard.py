@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from schemas.state import Change, Head
 from sinks.ports import Snapshot
-from sinks.redis_errors import Forbidden
+from sinks.redis_errors import LOGIN_ADVICE, Forbidden, WrongLogin
 from sinks.redis_store import RedisStore
 from stream.engine.redis_health import eviction
 from stream.errors import OperatorError
@@ -58,6 +58,11 @@ class GuardedStore:
 def _told() -> Iterator[None]:
     try:
         yield
+    except WrongLogin as refusal:
+        raise OperatorError(
+            f"Redis does not let the worker in; it said: {refusal}.",
+            f"{LOGIN_ADVICE}; then start it again.",
+        ) from refusal
     except Forbidden as refusal:
         raise OperatorError(
             f"Redis does not let the worker do its work; it said: {refusal}.",

@@ -8,7 +8,7 @@ them with the effects; the offset committed to Kafka is only a hint for lag tool
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
 import faust
@@ -19,10 +19,12 @@ from faust.types.tuples import TP, ConsumerMessage
 from sinks.ports import known
 from stream.batches.fetch import Fetch
 from stream.batches.reader import Damaged, RawFetch, batches_of, begins
+from stream.engine.kafka_clients import hang_up
 from stream.engine.raw_consumer import RawConsumer
 
 DAMAGED_MAX = 3  # fetches of one place, before it is called damaged and its source is stopped
 
+ANSWER_TIMEOUT_S = 10.0  # where partitions begin and end; nothing is fetched meanwhile
 COMMIT_TIMEOUT_S = 3.0
 LEAVE_TIMEOUT_S = 5.0
 
@@ -230,6 +232,23 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.__class__ = RawConsumer
         consumer._fetch_max_wait_ms = 100  # Faust's 1,500 would be the first answer's latency after a pause
         return consumer
+
+    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
+        return await self.call_thread(self._answer, self._ensure_consumer().end_offsets, partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> dict[TP, int]:
+        return await self.call_thread(self._answer, self._ensure_consumer().beginning_offsets, partitions)
+
+    async def _answer(self, ask: Callable[..., Awaitable], partitions: tuple[TP, ...]) -> dict[TP, int]:
+        """Whoever does not answer in time is asked over another connection the next time. aiokafka closes one
+        after a request that took too long, but not after one that was given up, as this one is: a connection
+        that fell silent, as of a machine that lost its power, would be asked for ever."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await ask(partitions)
+        except TimeoutError:
+            hang_up(self._ensure_consumer()._client)
+            raise TimeoutError(f"no answer within {ANSWER_TIMEOUT_S:.0f} s") from None
 
     async def on_thread_stop(self) -> None:
         """Leaves the group, if Kafka answers: else the others wait for the session's end, as after a kill."""

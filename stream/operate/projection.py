@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sinks.ports import Doubt
 from sinks.redis_connection import connect
-from sinks.redis_errors import Forbidden
+from sinks.redis_errors import LOGIN_ADVICE, Forbidden, WrongLogin
 from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
 from stream.settings import Settings
@@ -31,6 +31,10 @@ def answered() -> Iterator[None]:
         raise OperatorError(
             f"{doubt}.", "see `points status`; `points up` starts what does not run."
         ) from doubt
+    except WrongLogin as refusal:
+        raise OperatorError(
+            f"Redis does not let this command in; it said: {refusal}.", f"{LOGIN_ADVICE}."
+        ) from refusal
     except Forbidden as refusal:
         raise OperatorError(
             f"Redis does not let its user do this: {refusal}.", "see docs/runbook.md, rights in Redis."

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiokafka
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IllegalStateError
 
 from stream.engine import process
@@ -97,6 +98,15 @@ def kept_task() -> None:
     BrokerWatch._run = strike_later
 
 
+def kafka_client() -> None:
+    """A task that nobody ever waits for: in it, aiokafka keeps a client's metadata."""
+
+    def break_it() -> None:
+        AIOKafkaClient._metadata_update = strike_later
+
+    _when_started(break_it)
+
+
 def nothing() -> None:
     """A sound worker."""
 
@@ -162,6 +172,7 @@ CRASHES = (
     callback,
     dropped_task,
     kept_task,
+    kafka_client,
 )
 
 if __name__ == "__main__":

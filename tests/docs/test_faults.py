@@ -12,7 +12,7 @@ from tests.docs.blocks import ROOT, anchor, sections
 PAGE = ROOT / "docs" / "faults.md"
 LINES = [
     *(f"A{n}" for n in (1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12)),
-    *(f"B{n}" for n in (1, 2, 3, 4, 5, 7, 8, 9)),
+    *(f"B{n}" for n in (1, 2, 3, 4, 5, 7, 8, 9, 12)),
     *(f"C{n}" for n in range(1, 9)),
     *(f"D{n}" for n in range(1, 9)),
 ]

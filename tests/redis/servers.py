@@ -53,17 +53,18 @@ class Server:
             )
         deadline_s = time.monotonic() + 30
         while self._process.poll() is None and time.monotonic() < deadline_s:
-            try:
-                self.admin.ping()
-            except redis.BusyLoadingError:
-                if not wait:
-                    return
-            except redis.RedisError:
-                pass
-            else:
+            if self._answers(loads_too=not wait):
                 return
             time.sleep(0.01)
         raise AssertionError((self.folder / "log").read_text()[-2_000:])
+
+    def _answers(self, loads_too: bool) -> bool:
+        try:
+            return bool(self.admin.ping())
+        except redis.BusyLoadingError:
+            return loads_too
+        except redis.RedisError:
+            return False
 
     def kill(self) -> None:
         """As SIGKILL does."""

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -14,11 +15,13 @@ from sinks.redis_errors import ADVICE, Forbidden, Refused, told_as_doubt
 from sinks.redis_store import RedisStore
 from stream.engine import tenure as tenure_module
 from stream.engine.redis_guard import GuardedStore
+from stream.errors import OperatorError
 from stream.telemetry.alerts import ALERTS
 from tests.making import APPS, BUS, METRO, NOON_MS, record, registered, uid
 from tests.metrics.feeding import decide_all, scraped
 from tests.model.driver import Faulty, World, fold
 from tests.redis.changes import AFTER, BEFORE, change, move, state
+from tests.redis.conftest import KINDS
 from tests.redis.servers import CONFIGURATION, Server, server
 
 ALERT = next(alert for alert in ALERTS if alert.name == "PointsRedisRefuses")
@@ -40,16 +43,28 @@ def test_what_nobody_can_wait_for_is_no_doubt() -> None:
         raise BaseParser.parse_error("NOPERM User worker has no permissions to run the 'exec' command")
 
 
-def test_a_wrong_password_is_told_and_waited_for(running: Server, run) -> None:
-    async def play() -> None:
-        store = RedisStore(connect(running.url.replace("secret", "wrong")))
-        with pytest.raises(Refused) as caught:
+@pytest.mark.parametrize(
+    ("configuration", "login", "said"),
+    [("", "worker:wrong@", "invalid"), ("", "nobody:secret@", "invalid"), ("requirepass top\n", "", "HELLO")],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_may_not_log_in_does_not_wait_for_it_and_goes_on_with_what_is_right(
+    kind: str, configuration: str, login: str, said: str, run
+) -> None:
+    """No second try mends it. An open connection stays: it is a new one that is refused."""
+
+    async def play(right: str, wrong: str) -> None:
+        store = GuardedStore(RedisStore(connect(wrong)))
+        with pytest.raises(OperatorError, match=said) as caught:
             await store.load_head(0)
-        assert caught.value.code == "WRONGPASS"
-        assert "POINTS_REDIS_URL" in str(caught.value)
+        assert "POINTS_REDIS_URL" in caught.value.todo
+        await store.close()
+        store = GuardedStore(RedisStore(connect(right)))
+        assert await store.load_head(0) is None
         await store.close()
 
-    run(play())
+    with server(kind, CONFIGURATION + configuration, ":top@" * bool(configuration)) as made:
+        run(play(made.url, made.url.replace("worker:secret@", login)))
 
 
 class Refusing:
@@ -171,12 +186,9 @@ def test_a_commit_that_began_ends_whole_however_little_memory_is_left(running: S
         seq = 2
         for spare_bytes in [0, *(2**n for n in range(8, 20))] * 2:
             running.admin.config_set("maxmemory", running.admin.info("memory")["used_memory"] + spare_bytes)
-            try:
+            with suppress(Refused):  # either way, it is whole
                 await move(store, change(0, seq))
-            except Refused:
-                pass
-            finally:
-                running.admin.config_set("maxmemory", 0)
+            running.admin.config_set("maxmemory", 0)
             ends.append(await state(store, 0, seq))
             seq += ends[-1] == AFTER
         assert set(ends) == {BEFORE, AFTER}

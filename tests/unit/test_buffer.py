@@ -51,6 +51,30 @@ def test_a_full_share_pauses_its_source_alone_until_it_is_taken() -> None:
     assert buffer.wants(METRO, TODAY)
 
 
+@pytest.mark.parametrize(("more_bytes", "wanted"), [(-1, True), (0, False), (1, False)])
+def test_a_share_is_full_with_its_last_byte(
+    more_bytes: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = packed(0, b"x" * 1_000)
+    held_bytes = len(batch.payload) + limits.BATCH_HELD_BYTES
+    monkeypatch.setattr(cycle_input, "BUFFERED_SOURCE_BYTES_MIN", 1)
+    monkeypatch.setattr(cycle_input, "BUFFERED_BYTES_MAX", (held_bytes - more_bytes) * len(SOURCES))
+    buffer = new_buffer()
+    buffer.add(fetch(METRO, [batch]))
+    assert buffer.nbytes == held_bytes
+    assert buffer.wants(METRO, TODAY) == wanted
+
+
+@pytest.mark.parametrize(("sources", "share_bytes"), [(1, 1_200), (3, 400), (4, 300), (5, 300), (0, 1_200)])
+def test_a_share_is_a_part_of_all_but_never_less_than_the_least(
+    sources: int, share_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle_input, "BUFFERED_SOURCE_BYTES_MIN", 300)
+    monkeypatch.setattr(cycle_input, "BUFFERED_BYTES_MAX", 1_200)
+    topics = [f"intake.app{n}" for n in range(sources)]
+    assert Buffer(0, {t: source(0) for t in topics}, limits.FAIR_ROWS_S)._share_bytes == share_bytes
+
+
 def test_small_batches_fill_a_share_with_what_they_take_in_memory() -> None:
     """A batch of 61 bytes takes seven times as much here: a flood of them must not grow without bound."""
     buffer = Buffer(0, {METRO: source(0)}, limits.FAIR_ROWS_S)

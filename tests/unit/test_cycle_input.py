@@ -130,6 +130,41 @@ def test_rows_and_bytes_limit_a_cycle_and_a_large_record_still_passes(
     assert taken == [[4, 6], [1], [99], [1, 1, 1], [1, 0]]
 
 
+@pytest.mark.parametrize(("bytes_max", "cycles"), [(9, [1, 3]), (10, [2, 2]), (11, [3, 1]), (12, [4])])
+def test_a_cycle_is_full_with_its_last_byte(
+    bytes_max: int, cycles: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then not even a record of no bytes goes into it."""
+    monkeypatch.setattr(cycle_input, "CYCLE_BYTES_MAX", bytes_max)
+    buffer = new_buffer()
+    values = [b"x" * 4, b"x" * 6, b"", b"xx"]
+    buffer.add(fetch(METRO, [packed(n, value) for n, value in enumerate(values)]))
+    taken = []
+    while buffer.waiting(TODAY):
+        taken.append(len(buffer.take(head(0), TODAY).value))
+    assert taken == cycles
+
+
+@pytest.mark.parametrize(("bytes_max", "rows"), [(99, 1), (100, 1), (101, 2), (200, 2), (201, 3)])
+def test_no_further_batch_is_unpacked_once_the_most_bytes_are(
+    bytes_max: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle_input, "UNPACKED_BYTES_MAX", bytes_max)
+    value = b"x" * (100 - limits.VALUE_HELD_BYTES)
+    buffer = new_buffer()
+    buffer.add(fetch(METRO, [packed(n, value) for n in range(4)]))
+    assert len(buffer.take(head(0), TODAY).value) == rows
+
+
+def test_nothing_goes_before_the_earliest_that_any_source_still_owes() -> None:
+    """Of two sources that are behind, the one whose next record may be earlier."""
+    buffer = new_buffer()
+    buffer.add(fetch(METRO, [packed(0, b"m")], end=9))
+    buffer.add(fetch(BUS, [packed(0, b"b", ms=NOON_MS + 5_000)], end=9))
+    assert places([buffer.take(head(0), TODAY)]) == [(METRO, 0)]
+    assert buffer.take(head(0), TODAY) is None
+
+
 def test_a_command_ends_its_cycle_also_among_records_of_its_batch() -> None:
     buffer = new_buffer()
     buffer.add(fetch(COMMANDS, [packed(0, b"a", b"b", ms=NOON_MS + 1)]))

@@ -9,14 +9,15 @@ import pytest
 from schemas.rules import Rules
 from stream.core import members
 from stream.core.read import Reading, read_records
-from tests.making import METRO, NOON, TODAY, cycle, platform, record, rules
+from tests.making import METRO, NOON, TODAY, cycle, head, platform, record, rules
 from tests.unit.test_decide import DAY, changed_rules
 
 BOTH = changed_rules(m_claim_key=("source_txn", "occurred_at"))
 
 
 def reading(*values: bytes, by: Rules | None = None) -> Reading:
-    return read_records(cycle(*((METRO, value) for value in values)), by or rules(), platform().dedupe_key)
+    taken = cycle(*((METRO, value) for value in values))
+    return read_records(taken, by or rules(), platform().dedupe_key, head().format)
 
 
 class Digest(SimpleNamespace):

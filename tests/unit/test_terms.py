@@ -5,7 +5,7 @@ import datetime as dt
 import msgspec
 import pytest
 
-from schemas.command import App
+from schemas.kinds.app import App
 from schemas.limits import LATE_WINDOW_DAYS
 from schemas.refusal import Refusal
 from schemas.report import date_of_day, day_of_date

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from datetime import date, datetime, timedelta, timezone
 from functools import cache
 
@@ -117,11 +118,9 @@ def has_id_number(line):
         number = re.sub("[^0-9Xx]", "", found)
         total = sum(int(digit) * pow(2, 17 - i, 11) for i, digit in enumerate(number[:17]))
         if int(number[:2]) in REGIONS and "10X98765432"[total % 11] == number[17].upper():
-            try:
+            with suppress(ValueError):  # no date
                 if date(1900, 1, 1) <= datetime.strptime(number[6:14], "%Y%m%d").date() < date(2022, 1, 1):
                     return True
-            except ValueError:
-                pass  # no date
     return False
 
 

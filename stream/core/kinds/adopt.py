@@ -7,8 +7,8 @@ from schemas.kinds.adopt import AdoptCommand
 from schemas.limits import OFFSET_MAX
 from schemas.state import Head, Source
 from schemas.topics import COMMANDS
-from stream.core.cycle_input import continues
 from stream.core.kinds.command_kind import Circumstances, CommandKind, Obeyed, applied, forbidden
+from stream.core.pending import continues
 from stream.core.record_rows import Lost
 
 

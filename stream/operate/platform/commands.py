@@ -15,7 +15,7 @@ FLUSH_TIMEOUT_S = 30.0
 
 
 class Labels(TypedDict):
-    """Who gave a command, who approved it and why: see `schemas.command.Said`."""
+    """Who gave a command, who approved it and why: see schemas/kinds/said.py."""
 
     by: str
     approved_by: str

@@ -99,7 +99,7 @@ def set_passwords(admin: AdminClient, mechanism: str, passwords: dict[str, str])
     upsertions: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(user, scram, password.encode()) for user, password in passwords.items()
     ]
-    _settle(admin.alter_user_scram_credentials(upsertions, request_timeout=REQUEST_TIMEOUT_S))
+    settle(admin.alter_user_scram_credentials(upsertions, request_timeout=REQUEST_TIMEOUT_S))
 
 
 def grant(admin: AdminClient, grants: Iterable[Grant]) -> None:
@@ -108,7 +108,7 @@ def grant(admin: AdminClient, grants: Iterable[Grant]) -> None:
         AclBinding(g.kind, g.name, g.pattern, f"User:{g.user}", "*", g.operation, AclPermissionType.ALLOW)
         for g in grants
     ]
-    _settle(admin.create_acls(bindings, request_timeout=REQUEST_TIMEOUT_S))
+    settle(admin.create_acls(bindings, request_timeout=REQUEST_TIMEOUT_S))
 
 
 def apps_with_topics(admin: AdminClient) -> list[str]:
@@ -171,12 +171,11 @@ def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
             )
     missing = [spec for spec in specs if spec.name not in existing]
     if missing:
-        _settle(
-            admin.create_topics(
-                [NewTopic(spec.name, num_partitions=spec.partitions, config=spec.config) for spec in missing],
-                operation_timeout=REQUEST_TIMEOUT_S,
-            )
+        made = admin.create_topics(
+            [NewTopic(spec.name, num_partitions=spec.partitions, config=spec.config) for spec in missing],
+            operation_timeout=REQUEST_TIMEOUT_S,
         )
+        settle(made, already=KafkaError.TOPIC_ALREADY_EXISTS)  # by another `points up` at the same time
     present = {spec.name: spec for spec in specs if spec.name in existing}
     changes = []
     for name, entries in _topic_configs(admin, present).items():
@@ -188,7 +187,7 @@ def make_topics(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
             ]
             changes.append(ConfigResource(ResourceType.TOPIC, name, incremental_configs=right))
     if changes:
-        _settle(admin.incremental_alter_configs(changes, request_timeout=REQUEST_TIMEOUT_S))
+        settle(admin.incremental_alter_configs(changes, request_timeout=REQUEST_TIMEOUT_S))
 
 
 def _topic_configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -202,13 +201,13 @@ def _topic_configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[s
     }
 
 
-def _settle(answers: dict) -> None:
-    """Wait for all answers; another `points up` at the same time may have made a topic first."""
+def settle(answers: dict, already: int | None = None) -> None:
+    """Waits for all answers. `already`: the error that says it was so before, which is what was wanted."""
     for answer in answers.values():
         try:
             answer.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            if error.args[0].code() != already:
                 raise
 
 

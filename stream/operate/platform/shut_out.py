@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
 
 from stream.errors import OperatorError
 from stream.operate.platform import kafka_admin, kafka_quota
-from stream.operate.platform.kafka_admin import GROUP, LITERAL, SCRAM_MECHANISMS, TOPIC
+from stream.operate.platform.kafka_admin import GROUP, LITERAL, SCRAM_MECHANISMS, TOPIC, settle
 from stream.operate.platform.onboarding import QUOTA, app_principal
 from stream.settings import Settings
 
@@ -44,7 +44,7 @@ def let_in(settings: Settings, app: str) -> None:
     """Gives back what `shut_out` took but for the credential, which only a new password can replace."""
     admin = _admin(settings)  # a client that is let go takes its answers with it
     with kafka_admin.told_to_operator(settings):
-        _settle(admin.delete_acls([_filter(app_principal(app))], request_timeout=CALL_TIMEOUT_S))
+        settle(admin.delete_acls([_filter(app_principal(app))], request_timeout=CALL_TIMEOUT_S))
         asyncio.run(_request_percent(settings, app, QUOTA.request_percent))
 
 
@@ -63,9 +63,10 @@ def _deny(settings: Settings, app: str) -> None:
         AclBinding(kind, "*", LITERAL, f"User:{user}", "*", AclOperation.ALL, AclPermissionType.DENY)
         for kind in (TOPIC, GROUP)
     ]
-    _settle(admin.create_acls(everything, request_timeout=CALL_TIMEOUT_S))
+    settle(admin.create_acls(everything, request_timeout=CALL_TIMEOUT_S))
     credential = UserScramCredentialDeletion(user, SCRAM_MECHANISMS[settings.kafka_sasl_mechanism])
-    _settle(admin.alter_user_scram_credentials([credential], request_timeout=CALL_TIMEOUT_S))
+    gone = admin.alter_user_scram_credentials([credential], request_timeout=CALL_TIMEOUT_S)
+    settle(gone, already=KafkaError.RESOURCE_NOT_FOUND)
     asyncio.run(_request_percent(settings, app, LEFT_PERCENT))
 
 
@@ -100,13 +101,3 @@ def _filter(user: str | None) -> AclBindingFilter:
 async def _request_percent(settings: Settings, app: str, percent: int) -> None:
     client = settings.kafka_client("admin") | {"request_timeout_ms": int(CALL_TIMEOUT_S * 1_000)}
     await kafka_quota.set_request_percent(client, app_principal(app), percent)
-
-
-def _settle(answers: dict) -> None:
-    """Waits for all answers; a credential that is gone already is what was wanted."""
-    for answer in answers.values():
-        try:
-            answer.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.RESOURCE_NOT_FOUND:
-                raise
