@@ -90,11 +90,10 @@ def _commanded(
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    moves = _nonzero(block, "points_milli")
-    names = ("uid", "verdict", "points_milli", "expiry_day")
-    columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
-    days = pa.array(_days(block)).filter(moves).to_pylist()
-    for uid, verdict, points, expiry_day, day in zip(*columns, days, strict=True):
+    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
+    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
+    columns = [column.to_pylist() for column in rows.columns]
+    for uid, verdict, points, expiry_day, occurred_ms in zip(*columns, strict=True):
         person = changed.get(uid)
         if person is None:
             person = changed[uid] = _copied(persons.get(uid), today)
@@ -103,6 +102,7 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
             if lots.pop(expiry_day, 0) != -points:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
+        day = shanghai_day(occurred_ms)
         lots[expiry_day] = lots.get(expiry_day, 0) + points
         used[day] = used.get(day, 0) + points
     return changed
@@ -121,7 +121,7 @@ def _copied(old: Person | None, today: int) -> Person:
 
 def _members(block: Block) -> dict[int, list[int]]:
     """The dedupe members that the block's rows leave behind, by generation."""
-    days = _days(block)
+    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
     members: dict[int, list[int]] = {}
     for name in ("id_member", "claim_member"):
         values = _numbers(block, name)
@@ -139,11 +139,6 @@ def _retired(before: int, today: int) -> range:
     kept_days = LATE_WINDOW_DAYS + 1
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
     return range(before - kept_days, min(today - kept_days, newest + 1))
-
-
-def _days(block: Block) -> np.ndarray:
-    """The Asia/Shanghai days of the rows' behaviours."""
-    return (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:
