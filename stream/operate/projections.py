@@ -170,7 +170,7 @@ async def _look(settings: Settings) -> Look:
             f"it is not there in shards {shards}: {left.blocks:,} blocks with some {left.rows:,} rows to"
             f" fold, which took {_minutes(left.minutes)} where it was measured"
         )
-        todo = "run `points rebuild redis` before workers of this release start: see docs/upgrade.md, before."
+        todo = "run `points rebuild redis` before workers of this release start: see docs/upgrade.md, Before."
     others = {name: share for name, share in shares.items() if name not in ("", FINGERPRINT)}
     for name, share in sorted(others.items()):
         mib = share * int(info["used_memory"]) / 2**20
