@@ -81,7 +81,8 @@ class Change(Struct):
     """What a block, or several in a row, do to a shard's state: `prev` -> `head`, or nothing.
 
     `persons`: new values; `retired_days`: generations to drop first, because every id of them is too late for
-    ever; `members`: dedupe members to add, by generation (day); `blocks`: the hashes of the blocks.
+    ever; `members`: dedupe members to add, by generation (day); `blocks`: the hashes of the blocks;
+    `registry`: whether the head's apps are others than before, or may be.
     """
 
     shard: int
@@ -91,6 +92,7 @@ class Change(Struct):
     members: dict[int, list[int]]
     retired_days: Collection[int]
     blocks: list[bytes] = []
+    registry: bool = True
 
 
 encode_person = msgspec.msgpack.Encoder().encode

@@ -20,7 +20,7 @@ from schemas.rules import CAPS_KEPT_DAYS
 from schemas.state import Head, Person
 from sinks.redis_keys import BUCKETS, Keys
 
-FOLD = 1  # to be counted up where the same blocks come to another state, and nothing below tells it
+FOLD = 2  # to be counted up where the same blocks come to another state, and nothing below tells it
 
 
 def fingerprint(*parts: object) -> str:

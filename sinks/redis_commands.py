@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.state import Change, encode_person
 from sinks.redis_keys import BUCKETS, Keys, bucket_of
 
 _VALUES_MAX = 10_000  # of one command; the server takes 1,048,576
-_encode_head = msgspec.msgpack.Encoder().encode
+_encode_head = _encode_apps = msgspec.msgpack.Encoder().encode
 
 Command = tuple[bytes | str | int, ...]
 
@@ -47,9 +48,12 @@ def read_state(
 
 def write_change(keys: Keys, change: Change) -> list[Command]:
     """The commands of one commit. The head goes first and comes last: if a command between fails, which Redis
-    does not roll back, and if the last one does, there is no head rather than a wrong one."""
+    does not roll back, and if the last one does, there is no head rather than a wrong one.
+
+    The registry has a field of its own, which stays: cycles are many, and of a hundred apps it is 15 KiB.
+    """
     head = change.head
-    commands: list[Command] = [("UNLINK", keys.head)]
+    commands: list[Command] = [("HDEL", keys.head, "hash", "head")]
     prefix = keys.person_prefix
     pairs = [part for uid, person in change.persons.items() for part in (prefix + uid, encode_person(person))]
     commands += [("MSET", *piece) for piece in _pieces(pairs)]
@@ -59,7 +63,17 @@ def write_change(keys: Keys, change: Change) -> list[Command]:
         for bucket, mine in _bucketed(members):
             key = keys.generation(day, bucket)
             commands += [("SADD", key, *piece) for piece in _pieces(mine)]
-    commands.append(("HSET", keys.head, "hash", head.hash, "torn", "", "head", _encode_head(head)))
+    fields: list[bytes | str | int] = [
+        "hash",
+        head.hash,
+        "torn",
+        "",
+        "head",
+        _encode_head(replace(head, apps={})),
+    ]
+    if change.registry:
+        fields += ["apps", _encode_apps(head.apps)]
+    commands.append(("HSET", keys.head, *fields))
     return commands
 
 

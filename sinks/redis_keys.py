@@ -1,7 +1,7 @@
 """The keys of one shard in Redis. They carry the tag {p} of shard p, so that a shard is one slot of a
 cluster, and the name f of the projection that they belong to (sinks/fingerprint.py):
 
-h:{p}:f               hash: hash, torn, and the head's other fields as one MessagePack value
+h:{p}:f               hash: hash, torn; as MessagePack apps, and head: its other fields as one value
 p:{p}:f:<uid>         MessagePack of schemas.state.Person
 d:{p}:f:<day>:<b>     set of 64-bit dedupe members of generation <day>, bucket b (an intset: 8 bytes each)
 """

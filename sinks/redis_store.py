@@ -15,6 +15,7 @@ import msgspec
 import redis.asyncio as aioredis
 from redis.exceptions import ExecAbortError, ResponseError
 
+from schemas.kinds.app import App
 from schemas.state import ZERO_HASH, Change, Head, Person, decode_person
 from sinks import redis_commands as send
 from sinks.fingerprint import FINGERPRINT
@@ -26,6 +27,7 @@ from sinks.redis_keys import PROJECTIONS, Keys, projection_of
 _PAGE_KEYS = 5_000
 _SAMPLE_KEYS = 50_000
 _decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_apps = msgspec.msgpack.Decoder(dict[str, App]).decode
 
 
 class RedisStore:
@@ -45,8 +47,10 @@ class RedisStore:
 
     async def load_head(self, shard: int) -> Head | None:
         with told_as_doubt():
-            torn, head = await self._redis.hmget(self._keys(shard).head, "torn", "head")
-        return _decode_head(head) if head and not torn and shard not in self._broken else None
+            torn, head, apps = await self._redis.hmget(self._keys(shard).head, "torn", "head", "apps")
+        if not head or torn or shard in self._broken:
+            return None
+        return msgspec.structs.replace(_decode_head(head), apps=_decode_apps(apps) if apps else {})
 
     async def read(self, shard: int, uids: list[str], lookups: dict[int, list[int]]) -> Snapshot:
         commands, asked = send.read_state(self._keys(shard), uids, lookups)

@@ -41,7 +41,7 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         for span in meta.sources
         if span.next > span.first or head.seq < 0
     }
-    new_head = Head(
+    behind_records = Head(
         seq=meta.seq,
         hash=block.hash,
         time_ms=meta.time_ms,
@@ -54,16 +54,17 @@ def apply(block: Block, head: Head, persons: dict[str, Person], ledger_offset: i
         format=block.format,
         format_release=head.format_release,
     )
-    retired = _retired(before, today)
+    new_head, retired = _commanded(block, behind_records), _retired(before, today)
     return Change(
         meta.shard,
         head.hash,
-        _commanded(block, new_head),
+        new_head,
         _persons(block, persons, today),
         # A block that ends with a jump of the clock may retire what it has just remembered.
         {day: members for day, members in _members(block).items() if day not in retired},
         retired,
         [block.hash],
+        new_head.apps is not head.apps,
     )
 
 
@@ -83,11 +84,10 @@ def _commanded(block: Block, head: Head) -> Head:
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    moves = _nonzero(block, "points_milli")
-    names = ("uid", "verdict", "points_milli", "expiry_day")
-    columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
-    days = pa.array(_days(block)).filter(moves).to_pylist()
-    for uid, verdict, points_milli, expiry_day, day in zip(*columns, days, strict=True):
+    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
+    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
+    columns = [column.to_pylist() for column in rows.columns]
+    for uid, verdict, points_milli, expiry_day, occurred_ms in zip(*columns, strict=True):
         person = changed.get(uid)
         if person is None:
             person = changed[uid] = _copied(persons.get(uid), today)
@@ -96,6 +96,7 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
             if lots.pop(expiry_day, 0) != -points_milli:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
+        day = shanghai_day(occurred_ms)
         lots[expiry_day] = lots.get(expiry_day, 0) + points_milli
         used[day] = used.get(day, 0) + points_milli
     return changed
@@ -114,7 +115,7 @@ def _copied(old: Person | None, today: int) -> Person:
 
 def _members(block: Block) -> dict[int, list[int]]:
     """The dedupe members that the block's rows leave behind, by generation."""
-    days = _days(block)
+    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
     members: dict[int, list[int]] = {}
     for name in ("id_member", "claim_member"):
         values = _numbers(block, name)
@@ -128,11 +129,6 @@ def _retired(before: int, today: int) -> range:
     """Generations that this block makes too old; at most those that can exist, however far time jumped."""
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
     return range(before - REMEMBERED_DAYS, min(today - REMEMBERED_DAYS, newest + 1))
-
-
-def _days(block: Block) -> np.ndarray:
-    """The Asia/Shanghai days of the rows' behaviours."""
-    return (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:

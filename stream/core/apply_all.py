@@ -51,6 +51,7 @@ def apply_all(found: list[tuple[int, Block]], head: Head, persons: dict[str, Per
     changed: dict[str, Person] = {}
     members: dict[int, list[int]] = {}
     retired: set[int] = set()
+    registry = False
     now = dict(persons)
     for offset, block in found:
         change = apply(block, head, now, offset)
@@ -62,6 +63,8 @@ def apply_all(found: list[tuple[int, Block]], head: Head, persons: dict[str, Per
         for day, new in change.members.items():
             members.setdefault(day, []).extend(new)
         retired.update(change.retired_days)
+        registry = registry or change.registry
     # Of a generation that began and ended on the way nothing was stored: years of time may pass in a step.
     dropped = sorted(day for day in retired if day <= newest)
-    return Change(shard, prev, head, changed, members, dropped, [block.hash for _, block in found])
+    blocks = [block.hash for _, block in found]
+    return Change(shard, prev, head, changed, members, dropped, blocks, registry)

@@ -26,7 +26,7 @@ SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux takes 107
 WORKER_COMMANDS = (
     *("ping", "info", "time", "bgrewriteaof"),
     *("hmget", "mget", "smismember", "scan"),
-    *("watch", "unwatch", "multi", "exec", "hset", "mset", "sadd", "unlink"),
+    *("watch", "unwatch", "multi", "exec", "hset", "hdel", "mset", "sadd", "unlink"),
 )
 WORKER_KEYS = ("h:{*", "p:{*", "d:{*")
 

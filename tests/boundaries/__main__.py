@@ -21,7 +21,7 @@ from tests.boundaries.hunt import ROOT, Hunt
 from tests.boundaries.variants import Variant, variants_of
 
 # What decides, or reads what decides. Not what makes documents of it: that is compared as a whole.
-DECIDES = ("schemas/*.py", "stream/core/*.py", "stream/batches/*.py")
+DECIDES = ("schemas/**/*.py", "stream/core/**/*.py", "stream/batches/*.py")
 OTHERS = ("schemas/asyncapi.py", "schemas/export.py")
 TESTS = ("tests/unit", "tests/batches", "tests/model")  # none of them needs a service
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")

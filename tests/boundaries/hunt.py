@@ -40,6 +40,7 @@ class Hunt:
     def __init__(self, variants: list[Variant]) -> None:
         self.variants = variants
         self.survivors: list[Variant] = []
+        self._failed: Path | None = None  # where to name a test that fails with the code as it is
         self.files = {str(ROOT / variant.file): variant.file for variant in variants}
 
     def pytest_collection(self) -> None:
@@ -86,14 +87,17 @@ class Hunt:
             files = [Path(folder, str(i)) for i in range(n)]
             for i, file in enumerate(files):
                 _forked(lambda i=i, file=file: self._trace(items[i::n], file), cpu_s=3_600)
-            if any(os.wait()[1] for _ in files):
-                raise pytest.UsageError("a test fails with the code as it is: run the tests first")
+            statuses = [os.wait()[1] for _ in files]
+            if any(statuses):
+                failed = ", ".join(file.read_text() for file in files if file.exists())[:200]
+                raise pytest.UsageError(f"a test fails with the code as it is: {failed}")
             for file in files:
                 found |= {test: (s, set(functions)) for test, s, functions in json.loads(file.read_text())}
         return found
 
     def _trace(self, items: list[pytest.Item], file: Path) -> None:
         found, codes = [], set[CodeType]()
+        self._failed = file
 
         def called(frame: FrameType, event: str, arg: object) -> None:
             codes.add(frame.f_code)
@@ -111,6 +115,8 @@ class Hunt:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
+            if self._failed:
+                self._failed.write_text(report.nodeid)
             os._exit(_NOTICED)
 
 

@@ -1,10 +1,12 @@
 """What every store promises: a shard moves from one head to the next as a whole, or not at all."""
 
+import msgspec
 import pytest
 
-from schemas.state import ZERO_HASH, Person
+from schemas.state import ZERO_HASH, Change, Person
 from sinks.ports import Doubt
 from tests.contract.steps import change, first, second
+from tests.making import APPS
 from tests.redis.changes import move
 
 
@@ -122,6 +124,20 @@ def test_reset_forgets_one_shard_and_no_other(store, run, shard) -> None:
     assert run(store.read(shard, ["u"], {5: [9]})) == (ZERO_HASH, {}, set())
     assert run(store.read(shard + 10_000, ["u"], {5: [9]})).seen == {9}
     assert run(store.load_head(shard + 10_000)).seq == 1
+
+
+def test_the_registry_stays_while_cycles_do_not_change_it_and_goes_with_a_reset(store, run, shard) -> None:
+    run(move(store, first(shard)))
+    unchanged = msgspec.structs.replace(second(shard), registry=False)
+    run(move(store, unchanged))
+    assert run(store.load_head(shard)) == unchanged.head
+    fewer = msgspec.structs.replace(unchanged.head, seq=3, hash=bytes([3]) * 32, apps={"bus": APPS["bus"]})
+    run(move(store, Change(shard, unchanged.head.hash, fewer, {}, {}, range(0))))
+    assert run(store.load_head(shard)) == fewer
+    run(store.reset(shard))
+    nobody = msgspec.structs.replace(first(shard).head, apps={})
+    run(move(store, msgspec.structs.replace(first(shard), head=nobody, registry=False)))
+    assert run(store.load_head(shard)) == nobody
 
 
 def test_retired_generations_are_gone_and_others_stay(store, run, shard) -> None:

@@ -60,6 +60,7 @@ def told(commands: list[tuple], what: str) -> list[str]:
             "HMGET": "mine" if what == "reset" else "head",
             "MGET": "state",
             "SMISMEMBER": "state",
+            "HDEL": "write",
             "HSET": "tear" if what == "reset" else "write",
             "MSET": "write",
             "SADD": "write",
