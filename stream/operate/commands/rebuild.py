@@ -88,7 +88,7 @@ def _bar(blocks: int) -> tuple[Progress, TaskID]:
 
     progress = Progress(
         TextColumn("building"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} blocks, {task.fields[rows]:,} rows"),
         Rate(),
         TimeRemainingColumn(),
