@@ -1,12 +1,14 @@
 """What a fetch's bytes become: batches, values, or one reason for a whole batch."""
 
 import struct
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.limits import BATCH_RECORDS_MAX, BATCH_UNPACKED_BYTES_MAX
+from stream.batches.fetch import Fetch
 from stream.batches.reader import NO_TIME_MS, Batch, Damaged, Unreadable, batches_of, begins, values_of
 from stream.batches.unpack import CODECS
 from tests.batches import making
@@ -111,6 +113,78 @@ def test_a_fetch_is_read_from_where_it_was_to_continue() -> None:
 def test_a_piece_of_a_batch_at_the_end_is_left_for_the_next_fetch(cut: int) -> None:
     whole, piece = making.of([b"v"] * 3), making.of([b"w" * 300], base=3)
     assert [b.base for b in batches_of(making.fetch(whole, piece[: min(cut, len(piece) - 1)]))] == [0]
+
+
+def test_a_piece_of_any_length_is_left() -> None:
+    whole, piece = making.of([b"v"] * 3), making.of([b"w"] * 9, base=3)
+    for cut in range(len(piece)):
+        assert [b.base for b in batches_of(making.fetch(whole, piece[:cut]))] == [0]
+    assert batches_of(making.fetch()) == [], "a fetch of nothing lacks nothing"
+
+
+@pytest.mark.parametrize(("begins_at", "seen"), [(0, []), (1, [0]), (2, [0, 1]), (3, [0, 1])])
+def test_a_transaction_is_aborted_from_its_own_first_offset_on(begins_at: int, seen: list[int]) -> None:
+    attributes = making.LOG_APPEND_TIME | making.TRANSACTIONAL
+    of_one = [making.of([b"v"], base=n, attributes=attributes, producer=(1, 0, n)) for n in range(2)]
+    assert [b.base for b in batches_of(making.fetch(*of_one, aborted=[(1, begins_at)]))] == seen
+
+
+def test_what_is_of_no_transaction_is_not_aborted() -> None:
+    beside = making.of([b"v"], producer=(1, 0, 0))
+    assert len(batches_of(making.fetch(beside, aborted=[(1, 0)]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "ends"),
+    [
+        (bytes(4), True),
+        (bytes(4) + b"\1", True),
+        (b"\0\0\0\1", False),
+        (b"\0\0\1\0", False),
+        (b"\0\1\0\0", True),
+    ],
+)
+def test_the_marker_of_an_abort_is_of_type_0_whatever_its_version(key: bytes, ends: bool) -> None:
+    control = making.LOG_APPEND_TIME | making.TRANSACTIONAL | making.CONTROL
+    marker = making.batch(making.record(0, b"", key=key), 1, attributes=control, producer=(1, 0, -1))
+    attributes = making.LOG_APPEND_TIME | making.TRANSACTIONAL
+    following = making.of([b"v"], base=1, attributes=attributes, producer=(1, 0, 0))
+    assert len(batches_of(making.fetch(marker, following, aborted=[(1, 0)]))) == int(ends)
+
+
+@pytest.mark.parametrize("key", [None, b"", bytes(3)])
+def test_a_marker_that_does_not_say_what_it_marks_is_damaged(key: bytes | None) -> None:
+    control = making.LOG_APPEND_TIME | making.CONTROL
+    with pytest.raises(Damaged, match="does not say what it marks"):
+        batches_of(making.fetch(making.batch(making.record(0, b"", key=key), 1, attributes=control)))
+
+
+def test_a_length_is_at_least_that_of_a_header() -> None:
+    empty = making.batch(b"", 1)
+    assert len(batches_of(making.fetch(empty))) == 1
+    for length in (len(empty) - 13, 0, -1, -100):
+        with pytest.raises(Damaged, match="shorter than a header"):
+            batches_of(making.fetch(empty[:8] + struct.pack(">i", length) + empty[12:]))
+
+
+def test_offsets_do_not_run_backwards() -> None:
+    for delta, good in ((0, True), (-1, False)):
+        data = making.with_crc(GOOD[:23] + struct.pack(">i", delta) + GOOD[27:])
+        if good:
+            assert one(data).next == 1
+        else:
+            with pytest.raises(Damaged, match="does not continue"):
+                batches_of(making.fetch(data))
+
+
+def test_where_records_stand_in_a_fetch() -> None:
+    """Of batches and of single records, as the ledger's reader has them."""
+    packed = one(making.of([b"v"] * 4, base=10))
+    single = SimpleNamespace(offset=7, timestamp=99)
+    ms = making.BROKER_MS
+    assert Fetch("t", 0, 12, 14, [packed]).extents == [(12, 14, ms)]
+    assert Fetch("t", 0, 10, 14, [packed]).extents == Fetch("t", 0, 3, 14, [packed]).extents == [(10, 14, ms)]
+    assert Fetch("t", 0, 5, 8, [single]).extents == [(7, 8, 99)]
 
 
 def test_aborted_transactions_and_markers_have_no_values() -> None:

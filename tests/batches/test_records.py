@@ -169,6 +169,15 @@ def test_lengths_of_one_to_four_bytes(size: int) -> None:
         assert found in ([values] if size < 1 << 19 else [values, None])
 
 
+def test_the_fast_parser_takes_no_length_of_four_bytes_for_one_of_three() -> None:
+    """What follows three of its bytes is a whole record, too, if they were all."""
+    value = b"v" * ((1 << 20) - 8)
+    data = b"\x80\x80\x80" + b"\1" + b"\0\0\1" + making.varint(len(value)) + value + b"\0"
+    assert len(data) == 3 + (1 << 20)
+    assert values_fast(data, 1) is None
+    assert exact(data, 1) is None
+
+
 @pytest.mark.parametrize("headers", [0, 1, 63, 64, 65])
 def test_any_number_of_headers_is_stepped_over(headers: int) -> None:
     data = making.records([b"a", b"b"], headers=[(b"k", b"v" * n) for n in range(headers)])

@@ -26,7 +26,7 @@ import pytest
 from tests.boundaries.variants import Variant, compiled
 
 ROOT = Path(__file__).parents[2]
-TESTS_S_MAX = 10.0  # of the tests of one variant: what none of these notices has no test of its own
+TESTS_S_MAX = 20.0  # of the tests of one variant, traced: what none of these notices has no test of its own
 CPU_S_MAX = 40  # of a child: a variant may make a loop endless
 MEMORY_BYTES_MAX = 8 << 30
 _UNNOTICED, _NOTICED, _BROKEN = 0, 1, 2  # how a child ends

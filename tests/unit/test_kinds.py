@@ -37,6 +37,7 @@ def said(obeyed: Obeyed) -> str:
 
 UNDECIDED = head(sources={COMMANDS: source(7, COMMANDS), METRO: source(0)})
 DECIDED = head(sources={COMMANDS: source(7, COMMANDS), METRO: source(1)})
+ONE_OF_TWO = head(sources={COMMANDS: source(7, COMMANDS), METRO: source(1), BUS: source(0, BUS)})
 OF_ANOTHER_ID = head(sources={COMMANDS: source(7, COMMANDS), METRO: Source(OTHER_ID, 0)})
 
 
@@ -46,6 +47,7 @@ OF_ANOTHER_ID = head(sources={COMMANDS: source(7, COMMANDS), METRO: Source(OTHER
         (NOON, met(DECIDED), "command_applied"),
         (NOON - MS, met(DECIDED), "forbidden_operation"),
         (NOON - MS, met(OF_ANOTHER_ID), "forbidden_operation"),
+        (NOON - MS, met(ONE_OF_TWO), "forbidden_operation"),
         (NOON - MS, met(UNDECIDED), "command_applied"),
         (NOON - MS, met(UNDECIDED, ((METRO, b"x", NOON_MS - 1),)), "forbidden_operation"),
         (NOON, met(UNDECIDED, ((METRO, b"x", NOON_MS - 1),)), "command_applied"),
@@ -103,6 +105,13 @@ def test_what_the_command_s_own_cycle_took_is_decided() -> None:
     assert lost(adopted(3, where=behind)) == [(TOPIC_IDS[METRO], 2, 2)]
     first = adopted(0, TOPIC_IDS[COMMANDS], COMMANDS, met(known))
     assert said(first) == "command_applied", "commands' own cycle is the command itself"
+
+
+def test_what_the_cycle_took_of_another_id_says_nothing_of_the_position() -> None:
+    known = head(sources={COMMANDS: source(0, COMMANDS), METRO: Source(OTHER_ID, 3)})
+    behind = met(known, ((METRO, b"x", NOON_MS - 1),))
+    assert lost(adopted(3, OTHER_ID, where=behind)) == []
+    assert lost(adopted(4, OTHER_ID, where=behind)) == [(OTHER_ID, 3, 3)]
 
 
 @pytest.mark.parametrize(
