@@ -69,21 +69,23 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Site:
-    """A fresh embedded stack of the tree in `root`, with the load's apps."""
+    """An embedded stack in `home`, run by the tree in `root`."""
 
     def __init__(self, root: Path, home: Path) -> None:
-        self.python = root / ".venv" / "bin" / "python"
-        if not self.python.exists():
-            raise OperatorError(f"{root} has no .venv.", f"run `make setup` in {root} first.")
-        self._home = home
+        self.python, self._home = root / ".venv" / "bin" / "python", home
+        self._credentials: dict[str, dict[str, str]] = {}
+        self._consumers: dict[str, Consumer] = {}
+
+    def up(self) -> None:
+        """Starts the services and registers the load's apps."""
         self._points("up")
         self._credentials = {app.id: self._added(app) for app in (METRO, BUS)}
         self._consumers = {
             app: Consumer({**self.client(app), "group.id": f"app-{app}", "log_level": 0})
             for app in self._credentials
         }
-        said = json.loads((home / "stack.json").read_bytes())
-        self._shards: int = said["shards"]
+        said = json.loads((self._home / "stack.json").read_bytes())
+        self._shards = said["shards"]
         login = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": said["query_token"]}
         self.endpoint = Endpoint(False, "127.0.0.1", said["ports"]["query"], {}, login)
 
@@ -147,6 +149,7 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
     home = Path(tempfile.mkdtemp(prefix="points-compare-"))
     site = Site(root, home)
     try:
+        site.up()
         with Workers(home, site.python) as workers:
             routes = {app.id: (app.id, intake_topic(app.id)) for app in (METRO, BUS)}
             preload(site.client, load.records(), routes, lambda _: None)
@@ -238,10 +241,14 @@ def show(result: Comparison, console: Console) -> None:
 def main(other: Path, records: int, repeat: int, intake_workers: int, out: Path | None) -> None:
     """Drain full queues by this tree and by the one in --other, in turns; exit 1 if a total is wrong."""
     console, machine = Console(stderr=True), this_machine()
+    roots = {OTHER: other.resolve(), THIS: ROOT}
+    for root in roots.values():
+        if not Site(root, root).python.exists():
+            raise OperatorError(f"{root} has no .venv.", f"run `make setup` in {root} first.")
     load = Load(records, SEED, dt.datetime.now(SHANGHAI).date())
     runs = []
     for _ in range(repeat):
-        for tree, root in ((OTHER, other.resolve()), (THIS, ROOT)):
+        for tree, root in roots.items():
             with console.status(f"run {len(runs) + 1} of {2 * repeat}: {tree}"):
                 runs.append(drain(tree, root, load, intake_workers))
     result = compared(machine, runs)
