@@ -26,6 +26,7 @@ from rich.table import Table
 
 from loadtest.apps import BUS, METRO
 from loadtest.bench.command import SEED
+from loadtest.bench.drain import archived_rows, platform_rows
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import Load
@@ -35,7 +36,7 @@ from schemas.command import App
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic, outcomes_topic
 from stream.errors import OperatorError
-from stream.operate.sql import Endpoint, ask
+from stream.operate.sql import Endpoint
 
 WARM_UP_RECORDS = 100_000
 STALL_TIMEOUT_S, LOOK_S, COMMAND_TIMEOUT_S = 60.0, 0.05, 180
@@ -101,12 +102,8 @@ class Site:
         }
 
     def archived(self) -> int:
-        """Rows of apps' records in the archive; -1 while it does not answer."""
-        try:
-            body, _ = ask(self.endpoint, "SELECT count() FROM ledger_rows WHERE app != ''", "JSONCompact")
-        except OperatorError:
-            return -1
-        return int(json.loads(body)["data"][0][0])
+        """Rows in the archive, but for the platform's own; below 0 before those are all there."""
+        return archived_rows(self.endpoint) - platform_rows(self._shards)
 
     def told(self) -> int:
         """How many records have their outcome."""
@@ -154,7 +151,7 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
             routes = {app.id: (app.id, intake_topic(app.id)) for app in (METRO, BUS)}
             preload(site.client, load.records(), routes, lambda _: None)
             workers.start("archive", "stream.cli", "worker", "archive")
-            _reach(site.archived, 0, workers, "archive")
+            _reach(lambda: archived_rows(site.endpoint), 1, workers, "archive")
             for number in range(1, intake_workers + 1):
                 workers.start(f"intake-{number}", "stream.cli", "worker", "intake")
             warm = min(WARM_UP_RECORDS, len(load) // 2)
@@ -176,13 +173,13 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
 
 def _reach(count: Callable[[], int], goal: int, workers: Workers, name: str) -> int:
     """Waits until there are so many; how many there are then."""
-    reached, deadline_s = -2, 0.0
+    reached, deadline_s = None, 0.0
     while (now := count()) < goal:
         workers.check()
         if now != reached:
             reached, deadline_s = now, time.monotonic() + STALL_TIMEOUT_S
         elif time.monotonic() > deadline_s:
-            raise workers.failure(name, f"is at {reached:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
+            raise workers.failure(name, f"is at {now:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
         time.sleep(LOOK_S)
     return now
 
