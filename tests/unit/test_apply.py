@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.block import Block, Meta, make_block, open_block
+from schemas.block import Block, Meta, Span, genesis_block, make_block, open_block
 from schemas.formats import NEWEST, empty_columns
-from schemas.limits import LATE_WINDOW_DAYS
+from schemas.limits import FAIR_ROWS_S, LATE_WINDOW_DAYS
 from schemas.report import shanghai_day
-from schemas.state import ZERO_HASH, Head, Person
+from schemas.rules import CAPS_KEPT_DAYS
+from schemas.state import ZERO_HASH, Head, Person, Source
 from schemas.verdicts import Verdict
 from stream.core.apply import apply, touched
 from stream.core.decide import decide
 from stream.core.read import read_records
-from tests.making import METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
+from tests.making import BUS, METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
 
 DAY = dt.timedelta(days=1)
 DAY_MS = 86_400_000
@@ -169,3 +170,53 @@ def test_an_expiry_that_does_not_match_its_lot_is_never_applied() -> None:
 def _one_row(time_ms: int = NOON_MS, **said: object) -> Block:
     columns = empty_columns(1) | {name: [value] for name, value in said.items()}
     return make_block(ZERO_HASH, Meta("test", 0, 0, [], time_ms, 0, 0, ""), columns, NEWEST)
+
+
+def test_a_block_follows_by_its_number_as_by_its_hash() -> None:
+    [(_, first), (_, second)] = chain_of([[(0, METRO, record("a"))], [(0, METRO, record("b"))]])
+    before = apply(first, head(seq=-1, hash=ZERO_HASH), {}, 0).head
+    persons = apply(first, head(seq=-1, hash=ZERO_HASH), {}, 0).persons
+    assert apply(second, before, persons, 1).head.seq == before.seq + 1
+    for other in ({"hash": b"?" * 32}, {"seq": before.seq + 1}, {"seq": before.seq - 1}):
+        with pytest.raises(AssertionError, match="does not follow"):
+            apply(second, msgspec.structs.replace(before, **other), persons, 1)
+
+
+@pytest.mark.parametrize("seq", [-1, 0, 1])
+def test_a_block_is_of_the_format_in_force_but_the_first_which_brings_its_own(seq: int) -> None:
+    chain = chain_of([[(0, METRO, record(f"n{n}"))] for n in range(seq + 2)])
+    state, persons = head(seq=-1, hash=ZERO_HASH), {}
+    for offset, block in chain[:-1]:
+        change = apply(block, state, persons, offset)
+        state, persons = change.head, persons | change.persons
+    assert state.seq == seq
+    other = msgspec.structs.replace(state, format=state.format + 7)
+    if seq < 0:
+        assert apply(chain[-1][1], other, persons, 9).head.format == chain[-1][1].format
+        return
+    with pytest.raises(AssertionError, match="a block of format"):
+        apply(chain[-1][1], other, persons, 9)
+
+
+def test_what_counts_against_a_cap_is_kept_as_long_as_reports_of_its_day_may_come() -> None:
+    [(_, block)] = chain_of([[(0, METRO, record())]])
+    oldest = TODAY - CAPS_KEPT_DAYS
+    before = Person({TODAY + 9: 3}, {oldest - 1: 1, oldest: 1, oldest + 1: 1})
+    after = apply(block, head(seq=-1, hash=ZERO_HASH), {uid(): before}, 0).persons[uid()]
+    assert set(after.used_caps) == {oldest, oldest + 1, TODAY}
+    assert set(before.used_caps) == {oldest - 1, oldest, oldest + 1}, "not modified"
+
+
+def test_a_span_of_nothing_is_a_source_in_a_first_block_alone() -> None:
+    nothing = Span(METRO, "m".ljust(22, "-"), 0, 0)
+    said = {"shards": 4, "dedupe_key": "00" * 16, "simulated_clock": True, "fair_rows_s": FAIR_ROWS_S}
+    first = genesis_block("test", 0, said, NOON_MS, [nothing])
+    known = apply(first, Head(), {}, 0).head
+    assert (known.seq, known.sources) == (0, {METRO: Source(nothing.topic_id, 0)})
+    for seq in (0, 1):
+        state = msgspec.structs.replace(known, seq=seq)
+        meta = msgspec.structs.replace(first.meta, seq=seq + 1, sources=[Span(BUS, "b".ljust(22, "-"), 5, 5)])
+        assert (
+            apply(make_block(state.hash, meta, empty_columns(1), NEWEST), state, {}, 1).head.sources
+            == known.sources
+        )

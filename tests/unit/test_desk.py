@@ -116,3 +116,15 @@ def test_a_record_refused_for_its_claim_has_its_id_remembered() -> None:
 def test_who_earns_nothing_still_takes_the_claim(subject: dict, verdict: str) -> None:
     one, other = ridden(1_000, "a", **subject), ridden(1_000, "b", source_txn="txn-a")
     assert verdicts(decided(one, other)) == [verdict, "already_claimed"]
+
+
+def test_an_id_counts_once_whatever_its_behaviour_and_a_behaviour_whatever_its_id() -> None:
+    """Each of the four members alone makes a usual report one that is not credited."""
+    same_id = ridden(1_000, "a"), ridden(2_000, "a", source_txn="another")
+    assert verdicts(decided(*same_id)) == ["credited", "duplicate"]
+    for days in (-1, 0, 1):
+        at = NOON - 3 * DAY
+        same_trip = ridden(1_000, "a", at=at), ridden(1_000, "b", at=at + days * DAY, source_txn="txn-a")
+        assert verdicts(decided(*same_trip)) == ["credited", "already_claimed"], days
+    assert verdicts(decided(ridden(1_000, "a"), ridden(1_000, "b"))) == ["credited", "credited"]
+    assert verdicts(decided(ridden(1_000, source_txn=None))) == ["activity_invalid"]

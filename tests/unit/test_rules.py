@@ -127,6 +127,7 @@ def test_a_broken_rule_names_file_key_and_rule(
 GOOD = [
     ("bundle.toml", "valid_to = 2027-08-17", "valid_to = 2022-08-18"),
     ("methodologies.toml", "activity_min = 1\n", "activity_min = 80_000\n"),
+    ("methodologies.toml", '["source_txn"]', '["occurred_at"]'),  # of one methodology: each has its own
     ("methodologies.toml", "in_force_from = ", "in_force_to = 2021-12-17\nin_force_from = "),
     ("exchange.toml", "validity_months = 24", "validity_months = 119"),
     (
