@@ -86,7 +86,7 @@ class NewerFormat(Exception):
     """A format that this release cannot read, or is not to write: `release`, or a later one, can."""
 
     def __init__(self, number: int, release: str) -> None:
-        super().__init__(number, release)
+        super().__init__(f"a block is of format {number}: release {release} reads it, this is {RELEASE}")
         self.format, self.release = number, release
 
 

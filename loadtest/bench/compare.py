@@ -26,6 +26,7 @@ from rich.table import Table
 
 from loadtest.apps import BUS, METRO
 from loadtest.bench.command import SEED
+from loadtest.bench.drain import archived_rows, platform_rows
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import Load
@@ -35,7 +36,7 @@ from schemas.kinds.app import App
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic, outcomes_topic
 from stream.errors import OperatorError
-from stream.operate.sql import Endpoint, ask
+from stream.operate.sql import Endpoint
 
 WARM_UP_RECORDS = 100_000
 STALL_TIMEOUT_S, LOOK_S, COMMAND_TIMEOUT_S = 60.0, 0.05, 180
@@ -69,21 +70,23 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Site:
-    """A fresh embedded stack of the tree in `root`, with the load's apps."""
+    """An embedded stack in `home`, run by the tree in `root`."""
 
     def __init__(self, root: Path, home: Path) -> None:
-        self.python = root / ".venv" / "bin" / "python"
-        if not self.python.exists():
-            raise OperatorError(f"{root} has no .venv.", f"run `make setup` in {root} first.")
-        self._home = home
+        self.python, self._home = root / ".venv" / "bin" / "python", home
+        self._credentials: dict[str, dict[str, str]] = {}
+        self._consumers: dict[str, Consumer] = {}
+
+    def up(self) -> None:
+        """Starts the services and registers the load's apps."""
         self._points("up")
         self._credentials = {app.id: self._added(app) for app in (METRO, BUS)}
         self._consumers = {
             app: Consumer({**self.client(app), "group.id": f"app-{app}", "log_level": 0})
             for app in self._credentials
         }
-        said = json.loads((home / "stack.json").read_bytes())
-        self._shards: int = said["shards"]
+        said = json.loads((self._home / "stack.json").read_bytes())
+        self._shards = said["shards"]
         login = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": said["query_token"]}
         self.endpoint = Endpoint(False, "127.0.0.1", said["ports"]["query"], {}, login)
 
@@ -99,12 +102,8 @@ class Site:
         }
 
     def archived(self) -> int:
-        """Rows of apps' records in the archive; -1 while it does not answer."""
-        try:
-            body, _ = ask(self.endpoint, "SELECT count() FROM ledger_rows WHERE app != ''", "JSONCompact")
-        except OperatorError:
-            return -1
-        return int(json.loads(body)["data"][0][0])
+        """Rows in the archive, but for the platform's own; below 0 before those are all there."""
+        return archived_rows(self.endpoint) - platform_rows(self._shards)
 
     def told(self) -> int:
         """How many records have their outcome."""
@@ -147,11 +146,12 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
     home = Path(tempfile.mkdtemp(prefix="points-compare-"))
     site = Site(root, home)
     try:
+        site.up()
         with Workers(home, site.python) as workers:
             routes = {app.id: (app.id, intake_topic(app.id)) for app in (METRO, BUS)}
             preload(site.client, load.records(), routes, lambda _: None)
             workers.start("archive", "stream.cli", "worker", "archive")
-            _reach(site.archived, 0, workers, "archive")
+            _reach(lambda: archived_rows(site.endpoint), 1, workers, "archive")
             for number in range(1, intake_workers + 1):
                 workers.start(f"intake-{number}", "stream.cli", "worker", "intake")
             warm = min(WARM_UP_RECORDS, len(load) // 2)
@@ -173,13 +173,13 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
 
 def _reach(count: Callable[[], int], goal: int, workers: Workers, name: str) -> int:
     """Waits until there are so many; how many there are then."""
-    reached, deadline_s = -2, 0.0
+    reached, deadline_s = None, 0.0
     while (now := count()) < goal:
         workers.check()
         if now != reached:
             reached, deadline_s = now, time.monotonic() + STALL_TIMEOUT_S
         elif time.monotonic() > deadline_s:
-            raise workers.failure(name, f"is at {reached:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
+            raise workers.failure(name, f"is at {now:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
         time.sleep(LOOK_S)
     return now
 
@@ -238,10 +238,14 @@ def show(result: Comparison, console: Console) -> None:
 def main(other: Path, records: int, repeat: int, intake_workers: int, out: Path | None) -> None:
     """Drain full queues by this tree and by the one in --other, in turns; exit 1 if a total is wrong."""
     console, machine = Console(stderr=True), this_machine()
+    roots = {OTHER: other.resolve(), THIS: ROOT}
+    for root in roots.values():
+        if not Site(root, root).python.exists():
+            raise OperatorError(f"{root} has no .venv.", f"run `make setup` in {root} first.")
     load = Load(records, SEED, dt.datetime.now(SHANGHAI).date())
     runs: list[Run] = []
     for _ in range(repeat):
-        for tree, root in ((OTHER, other.resolve()), (THIS, ROOT)):
+        for tree, root in roots.items():
             with console.status(f"run {len(runs) + 1} of {2 * repeat}: {tree}"):
                 runs.append(drain(tree, root, load, intake_workers))
     result = compared(machine, runs)

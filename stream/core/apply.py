@@ -84,11 +84,10 @@ def _commanded(block: Block, head: Head) -> Head:
 
 def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, Person]:
     changed: dict[str, Person] = {}
-    moves = _nonzero(block, "points_milli")
-    names = ("uid", "verdict", "points_milli", "expiry_day")
-    columns = [block.rows.column(name).filter(moves).to_pylist() for name in names]
-    days = pa.array(_days(block)).filter(moves).to_pylist()
-    for uid, verdict, points_milli, expiry_day, day in zip(*columns, days, strict=True):
+    names = ["uid", "verdict", "points_milli", "expiry_day", "occurred_ms"]
+    rows = block.rows.select(names).filter(_nonzero(block, "points_milli"))
+    columns = [column.to_pylist() for column in rows.columns]
+    for uid, verdict, points_milli, expiry_day, occurred_ms in zip(*columns, strict=True):
         person = changed.get(uid)
         if person is None:
             person = changed[uid] = _copied(persons.get(uid), today)
@@ -97,6 +96,7 @@ def _persons(block: Block, persons: dict[str, Person], today: int) -> dict[str, 
             if lots.pop(expiry_day, 0) != -points_milli:
                 raise AssertionError("apply: an expiry must empty its lot")
             continue
+        day = shanghai_day(occurred_ms)
         lots[expiry_day] = lots.get(expiry_day, 0) + points_milli
         used[day] = used.get(day, 0) + points_milli
     return changed
@@ -115,7 +115,7 @@ def _copied(old: Person | None, today: int) -> Person:
 
 def _members(block: Block) -> dict[int, list[int]]:
     """The dedupe members that the block's rows leave behind, by generation."""
-    days = _days(block)
+    days = (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
     members: dict[int, list[int]] = {}
     for name in ("id_member", "claim_member"):
         values = _numbers(block, name)
@@ -129,11 +129,6 @@ def _retired(before: int, today: int) -> range:
     """Generations that this block makes too old; at most those that can exist, however far time jumped."""
     newest = before + 1  # a report may be 5 minutes ahead of a shard whose midnight is near
     return range(before - REMEMBERED_DAYS, min(today - REMEMBERED_DAYS, newest + 1))
-
-
-def _days(block: Block) -> np.ndarray:
-    """The Asia/Shanghai days of the rows' behaviours."""
-    return (_numbers(block, "occurred_ms") + SHANGHAI_OFFSET_MS) // DAY_MS
 
 
 def _numbers(block: Block, name: str) -> np.ndarray:

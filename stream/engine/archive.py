@@ -281,7 +281,8 @@ def _newer(shard: int, error: NewerFormat) -> OperatorError:
     return OperatorError(
         f"Shard {shard}: the ledger holds format {error.format}, written by release {error.release};"
         f" this is release {RELEASE}.",
-        f"start the archive worker of release {error.release} or a later one: the ledger waits.",
+        f"start the archive worker of release {error.release} or a later one: the ledger waits;"
+        " see docs/runbook.md, a newer format.",
     )
 
 

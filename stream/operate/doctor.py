@@ -3,21 +3,18 @@ broker's time, one writes an empty record to topic `clock`, which nobody reads."
 
 import contextlib
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from schemas.topics import topic_specs
-from stream import folder, stack_file
-from stream.embedded import jars, kafka, keeper, ports, processes, redis
+from stream.embedded import kafka, processes, redis
 from stream.engine import redis_health
 from stream.errors import OperatorError
+from stream.operate import machine, projections
 from stream.operate.dead_letter_watch import old_dead_letters
+from stream.operate.machine import Skipped, Warned
 from stream.operate.platform import clock
 from stream.operate.platform.kafka_admin import admin_client, apps_with_topics, topic_differences
 from stream.operate.platform.onboarding import registry
@@ -37,14 +34,6 @@ class Check(msgspec.Struct, frozen=True):
     todo: str = ""
 
 
-class Warned(Exception):
-    """All goes on, but an operator should know; its text says what, its second one what to do."""
-
-
-class Skipped(Exception):
-    """The check has no object here; its text says why."""
-
-
 def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str, Any] | None]:
     """All checks in the order in which an operator puts things right, and the settings without secrets.
 
@@ -57,17 +46,18 @@ def examine(env: Mapping[str, str] = os.environ) -> tuple[list[Check], dict[str,
         return [_failed("data folder", error)], None
     local = settings is None or settings.embedded
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("python", _python),
-        ("data folder", (lambda: _folder(home)) if local else _not_embedded),
-        ("disk", lambda: _disk(home)),
-        ("java", _java if local else _not_embedded),
-        ("kafka jars", (lambda: _jars(home)) if local else _not_embedded),
-        ("valkey-server", (lambda: str(redis.executable())) if local else _not_embedded),
-        ("ports", (lambda: _ports(home)) if local else _not_embedded),
-        ("keeper", (lambda: _keeper(home)) if local else _not_embedded),
+        ("python", machine.check_python),
+        ("data folder", (lambda: machine.check_folder(home)) if local else machine.not_embedded),
+        ("disk", lambda: machine.check_disk(home)),
+        ("java", machine.check_java if local else machine.not_embedded),
+        ("kafka jars", (lambda: machine.check_jars(home)) if local else machine.not_embedded),
+        ("valkey-server", (lambda: str(redis.executable())) if local else machine.not_embedded),
+        ("ports", (lambda: machine.check_ports(home)) if local else machine.not_embedded),
+        ("keeper", (lambda: machine.check_keeper(home)) if local else machine.not_embedded),
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("redis", lambda: _redis(settings)),
+        ("projection", lambda: _projection(settings)),
         ("clocks", lambda: _clocks(settings)),
         ("clickhouse", lambda: _clickhouse(settings)),
         ("refused records", lambda: _refused(settings)),
@@ -99,80 +89,6 @@ def _settings(env: Mapping[str, str]) -> tuple[Settings | None, Check]:
         return None, _failed("settings", error)
     kind = "embedded stack" if settings.embedded else "real services"
     return settings, Check("settings", "ok", f"{kind}, platform {settings.platform_id}")
-
-
-def _not_embedded() -> str:
-    raise Skipped("the services are not embedded")
-
-
-def _python() -> str:
-    return f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}"  # the CLI refused an older one
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder above `path` that is there already."""
-    return next(candidate for candidate in (path, *path.parents) if candidate.exists())
-
-
-def _folder(home: Path) -> str:
-    nearest = _existing(home)
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OperatorError(f"{nearest} is no folder you can write.", "set POINTS_HOME to one.")
-    if nearest != home:
-        return f"{home}, to be made by `points up`"
-    if home.stat().st_mode & 0o077:
-        raise OperatorError(f"{home} can be read by others.", f"run `chmod 700 {home}`.")
-    return str(home)
-
-
-def _disk(home: Path) -> str:
-    free_bytes = shutil.disk_usage(_existing(home)).free
-    if free_bytes < folder.FREE_BYTES_MIN:
-        raise OperatorError(
-            f"{free_bytes >> 20} MiB free: too little.", "free some space, or move POINTS_HOME."
-        )
-    return f"{free_bytes / 2**30:.1f} GiB free"
-
-
-def _java() -> str:
-    done = subprocess.run(
-        [str(kafka.java()), "-version"], capture_output=True, text=True, timeout=30, check=False
-    )
-    if done.returncode:
-        raise OperatorError(f"{kafka.java()} does not run: {done.stderr}", "run `make clean setup`.")
-    return done.stderr.splitlines()[0]
-
-
-def _jars(home: Path) -> str:
-    cache = jars.cache_folder(home)
-    missing = jars.missing_jars(home)
-    return f"{missing} to be downloaded by the next `points up` to {cache}" if missing else f"all in {cache}"
-
-
-def _ports(home: Path) -> str:
-    stack = stack_file.read(home)
-    if stack is None:
-        raise Skipped("chosen by the first `points up`")
-    running = {kafka.NAME: kafka.find(home)}
-    foreign = [
-        f"{name} {stack.ports[name]}"
-        for name, process in running.items()
-        if process is None and name in stack.ports and not ports.is_free(stack.ports[name])
-    ]
-    if foreign:
-        return f"taken by another program: {', '.join(foreign)}; the next `points up` chooses others"
-    return ", ".join(f"{name} {port}" for name, port in sorted(stack.ports.items()))
-
-
-def _keeper(home: Path) -> str:
-    if not any(service.find(home) for service in keeper.SERVICES.values()):
-        raise Skipped("there is nothing to keep: no service runs")
-    if processes.find(home, keeper.NAME) is None:
-        raise OperatorError("The keeper does not run: nobody starts what dies again.", "run `points up`.")
-    if told := keeper.words(keeper.told(home)):
-        todo = "see docs/runbook.md, a service was started again."
-        raise Warned("; ".join(told), todo)
-    return f"keeps {', '.join(keeper.SERVICES)}"
 
 
 def _kafka(settings: Settings | None) -> str:
@@ -235,6 +151,18 @@ def _redis(settings: Settings | None) -> str:
             f"{address}: " + "; ".join(faults) + ".", "correct it; see docs/runbook.md, Real services."
         )
     return f"{address}, {redis_health.notes(info)}"
+
+
+def _projection(settings: Settings | None) -> str:
+    if settings is None:
+        raise Skipped(NO_STACK)
+    try:
+        found = projections.look(settings)
+    except OperatorError as error:
+        raise Skipped(f"Kafka and Redis tell, and one does not answer: {error.message}") from error
+    if found.todo:
+        raise Warned(found.text, found.todo)
+    return found.text
 
 
 def _clocks(settings: Settings | None) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from schemas.block import BlockError, NewerFormat, open_block
 from schemas.rules import load_rules
 from schemas.state import Head
+from sinks.fingerprint import FINGERPRINT
 from sinks.kafka_ledger import KafkaLedger
 from sinks.ports import LedgerGap, Store
 from sinks.redis_connection import connect
@@ -16,10 +17,12 @@ from stream.core.apply_all import Step
 from stream.engine import projections
 from stream.engine.recovery import Expected
 from stream.engine.redis_guard import GuardedStore
+from stream.errors import OperatorError
 from stream.operate.projection import answered, open_projection
 from stream.settings import Settings
 
 SHARDS_AT_ONCE = 4  # of a build: the fold has one CPU, and each shard a step of up to 16 MiB in hand
+LOOK_TIMEOUT_S = 30
 SAMPLED_BLOCKS = 32  # from which the rows of a ledger are reckoned
 # Measured, see docs/runbook.md: 137,000 rows/s from full blocks, 17,000 from blocks of four rows.
 ROW_US, BLOCK_US = 7.3, 210.0
@@ -132,3 +135,49 @@ async def build(
             return await projections.build(shard, expected, guarded, ledger, taken)
 
     return await asyncio.gather(*map(one, range(settings.shards)))
+
+
+class Look(NamedTuple):
+    """What an operator should know before and after a roll; `todo` is '' where there is nothing to do."""
+
+    text: str
+    todo: str
+
+
+def look(settings: Settings) -> Look:
+    """This release's projection, what building it would take, and what others take. Changes nothing; raises
+    OperatorError where Kafka or Redis do not answer."""
+    try:
+        return asyncio.run(asyncio.wait_for(_look(settings), LOOK_TIMEOUT_S))
+    except TimeoutError as error:
+        raise OperatorError(
+            f"no answer within {LOOK_TIMEOUT_S} s.",
+            "see `points status`; `points up` starts what does not run.",
+        ) from error
+
+
+async def _look(settings: Settings) -> Look:
+    async with opened(settings) as (store, ledger):
+        found = await standings(store, ledger, settings.shards)
+        missing = [standing for standing in found if not standing.next]
+        shares, info = await store.shares(), await store.info()
+        left = await work(missing, ledger)
+    texts, todo = [f"{FINGERPRINT} is this release's"], ""
+    # The first worker of a new platform makes it from a block a shard: nobody need do that ahead.
+    if any(standing.end > 1 for standing in missing):
+        shards = ", ".join(str(standing.shard) for standing in missing)
+        texts.append(
+            f"it is not there in shards {shards}: {left.blocks:,} blocks with some {left.rows:,} rows to"
+            f" fold, which took {_minutes(left.minutes)} where it was measured"
+        )
+        todo = "run `points rebuild redis` before workers of this release start: see docs/upgrade.md, Before."
+    others = {name: share for name, share in shares.items() if name not in ("", FINGERPRINT)}
+    for name, share in sorted(others.items()):
+        mib = share * int(info["used_memory"]) / 2**20
+        texts.append(f"{name} of another release takes some {mib:,.0f} MiB, {share:.0%} of the keys")
+        todo = todo or "once that release will not come back, `points upgrade finish` drops it."
+    return Look("; ".join(texts), todo)
+
+
+def _minutes(minutes: float) -> str:
+    return "less than a minute" if minutes < 1 else f"{minutes:,.0f} minutes"

@@ -73,6 +73,9 @@ def test_built_beside_rolled_gone_back_and_finished(platform, points) -> None:
 
     first = platform.worker()
     send_all_again(600)
+    told = other(platform, "doctor")
+    assert re.search(r"not there in shards 0, 1, 2, 3: \d+ blocks with some [1-9]\d+ rows to fold", told)
+    assert "run `points rebuild redis` before workers of this release start" in told
     told = other(platform, "rebuild", "redis")
     name = re.search(r"projection ([0-9a-f]{6}) is at the ledger's end in all 4 shards", told)[1]
     assert name != FINGERPRINT
@@ -80,6 +83,9 @@ def test_built_beside_rolled_gone_back_and_finished(platform, points) -> None:
     beside = asyncio.run(states(platform.settings, name))
     assert [p for _, p in beside] == [p for _, p in asyncio.run(states(platform.settings, FINGERPRINT))]
     assert "about 5" in points("upgrade", "finish", "--dry-run")
+    for told in (points("doctor"), other(platform, "doctor")):
+        assert re.search(r"[0-9a-f]{6} of another release takes some \d+ MiB, \d+% of the keys", told)
+        assert "`points upgrade finish` drops it" in told
 
     send_all_again(50)  # decided by the old release; the new one catches up from its own head
     second = platform.worker(program=OTHER_RELEASE)
@@ -105,6 +111,7 @@ def test_built_beside_rolled_gone_back_and_finished(platform, points) -> None:
     assert f"projection {name} of another release" in told
     assert int(re.search(r"dropped: ([\d,]+) keys", told)[1].replace(",", "")) > 500
     assert "nothing to drop" in points("upgrade", "finish")
+    assert re.search(rf"ok +projection +{FINGERPRINT} is this release's\n", points("doctor"))
     assert {head for head, _ in asyncio.run(states(platform.settings, name))} == {None}
     assert verdicts(platform)["credited"] + verdicts(platform)["credited_in_part"] <= sent
     assert verdicts(platform)["duplicate"] == 600 + 650 + 700 + 750

@@ -85,6 +85,7 @@ def test_there_is_no_way_back_behind_a_format() -> None:
     refused = obey(command, met)
     assert refused.verdict == Verdict.FORBIDDEN_OPERATION
     assert refused.detail == "number: format 3 is in force, and there is no way back"
+    assert obey(FormatCommand(number=3, release="9.1"), met).verdict == Verdict.COMMAND_APPLIED
     forward = FormatCommand(number=4, release="9.2")
     assert obey(forward, met).verdict == Verdict.COMMAND_APPLIED
     after = change(forward, in_force)

@@ -62,7 +62,7 @@ class Roll:
         task = self._world.loop.create_task(_told(self._world, name, command(process)))
         current.reset(token)
         await asyncio.wait([task], timeout=20)
-        if not task.done():
+        if not task.done() or task.cancelled():  # silent, or dead
             self._world.count(f"{name}: broken off")
             process.crash("its operator gives up")
 

@@ -151,6 +151,14 @@ def test_a_block_that_does_not_follow_the_head_is_never_applied() -> None:
         apply(_one_row(), head(), {}, 0)
 
 
+def test_a_block_of_another_format_than_the_one_in_force_is_never_applied() -> None:
+    """A writer that goes back behind a format, or ahead of its command, is none of ours."""
+    block = make_block(b"h" * 32, Meta("test", 0, 6, [], NOON_MS, 0, 0, ""), empty_columns(1), NEWEST)
+    apply(block, head(format=NEWEST), {}, 0)
+    with pytest.raises(AssertionError, match=f"of format {NEWEST}, where {NEWEST + 1} is in force"):
+        apply(block, head(format=NEWEST + 1), {}, 0)
+
+
 def test_an_expiry_that_does_not_match_its_lot_is_never_applied() -> None:
     block = _one_row(verdict=int(Verdict.EXPIRED), uid="u", points_milli=-5, expiry_day=3)
     for person in (Person(), Person({3: 6})):

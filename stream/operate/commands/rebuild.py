@@ -28,9 +28,12 @@ def redis() -> None:
     It disturbs nobody: workers of other releases have keys of their own, those of this one fold the same
     blocks. Broken off, the same command goes on where it stopped.
     """
+    from stream.log import configure_log
     from stream.settings import load
 
-    asyncio.run(_build(load()))
+    settings = load()
+    configure_log()
+    asyncio.run(_build(settings))
 
 
 async def _build(settings: Settings) -> None:
@@ -85,7 +88,7 @@ def _bar(blocks: int) -> tuple[Progress, TaskID]:
 
     progress = Progress(
         TextColumn("building"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} blocks, {task.fields[rows]:,} rows"),
         Rate(),
         TimeRemainingColumn(),
