@@ -1,6 +1,7 @@
 """docs/changes.md: this release has its entry, and each entry says what it asks of an operator."""
 
 import re
+from importlib.metadata import version
 
 from schemas.block import RELEASE
 from schemas.formats import FORMATS
@@ -18,6 +19,7 @@ def entries() -> dict[str, str]:
 
 def test_this_release_has_the_first_entry() -> None:
     assert next(iter(entries())) == RELEASE
+    assert version("points").removesuffix(".0") == RELEASE, "pyproject.toml has another version"
 
 
 def test_each_entry_says_first_whether_it_brings_a_format_or_a_rebuild() -> None:
