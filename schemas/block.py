@@ -142,7 +142,7 @@ def _decode(value: bytes) -> tuple[Meta, pa.RecordBatch]:
     at = FORMAT_BYTES + 4
     size = int.from_bytes(value[FORMAT_BYTES:at], "big")
     number = int.from_bytes(value[:FORMAT_BYTES], "big")
-    if number not in FORMATS or not 4 <= size <= BLOCK_UNPACKED_BYTES_MAX:
+    if number not in FORMATS or size > BLOCK_UNPACKED_BYTES_MAX:
         raise ValueError("no value of a format")
     body = _CODEC.decompress(value[at:], decompressed_size=size)
     head = int.from_bytes(body[:4], "big")

@@ -79,10 +79,9 @@ def _closer(report: Report, value: bytes) -> Report | Refusal:
         for name in _INSTANTS:
             if (written := getattr(times, name)) is not UNSET:
                 setattr(report, name, _cut(written))
-    fault = _fault(report, value)
-    if fault and fault.verdict is Verdict.MALFORMED:
+    if fault := _fault(report, value):
         return duplicate_name(value) or fault
-    return fault or report
+    return report
 
 
 def _cut(instant: str) -> dt.datetime:

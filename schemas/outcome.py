@@ -136,7 +136,7 @@ def _replayed(block: "Block") -> tuple[str, Message, bool] | None:
     """The outcome of a record that was decided once more, told to its app of the place where it stands, and
     whether it is a dead letter again. It is the last row, as any command's, and of the platform's source."""
     last = block.rows.num_rows - 1
-    if last < 0 or block.rows.column("kind")[last].as_py() != Kind.REPLAY:
+    if block.rows.column("kind")[last].as_py() != Kind.REPLAY:
         return None
     [row] = block.rows.slice(last).to_pylist()
     place = msgspec.json.decode(row["inputs"], type=_Place)

@@ -29,8 +29,9 @@ _CHECK = "10X98765432"
 _REGION = "1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]"
 _BORN = "(?:19[0-9]{2}|20[01][0-9]|202[01])(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 _ID_NUMBER = re.compile(f"(?=((?:{_REGION})[0-9]{{4}}{_BORN}[0-9]{{3}}[0-9Xx]))")
-# What stands between the digits of a number in groups; the wide blanks are those of other scripts.
-_SEPARATORS = " \t\r\v\f._:/-\u00a0\u2002\u2003\u2009\u202f\u3000"
+# What stands between the digits of a number in groups: each blank but a newline, of any script; none comes
+# later than U+3000.
+_SEPARATORS = "._:/-" + "".join(filter(str.isspace, map(chr, range(0x3001)))).replace("\n", "")
 _NO_SEPARATORS = str.maketrans("", "", _SEPARATORS)
 _PHONE_END = re.compile("1[3-9][0-9]{9}0*$", re.M)
 # A string of a JSON text (without its end, if that is missing), or a bare word such as a number.

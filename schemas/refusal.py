@@ -144,10 +144,8 @@ def _syntax(value: bytes, message: str) -> str:
 
 def _place(value: bytes, position: int) -> str:
     """Where a byte stands, by the last name of the record itself before it."""
-    names = [m.name for m in members_of(value[: position + 1]) if m.depth == 1]
-    return f" at byte {position}" + (
-        f", after the name {names[-1]}" if {*names[-1:]} <= {*FIELDS} and names else ""
-    )
+    names = [m.name for m in members_of(value[:position]) if m.depth == 1]
+    return f" at byte {position}" + (f", after the name {names[-1]}" if names and names[-1] in FIELDS else "")
 
 
 def _rule(message: str, value: bytes) -> str:
@@ -166,7 +164,7 @@ def _rule(message: str, value: bytes) -> str:
     if field not in FIELDS:
         apart = "; each report is a record of its own" if "array" in told else ""
         return f"record: must be an object{told}{apart}"
-    if field == "activity" and path.startswith(".activity["):
+    if path.startswith(".activity["):
         units = [m.name for m in _first_members(value) if m.field == "activity" and m.depth == 2]
         unit = f".{units[0]}" if len(units) == 1 and units[0] in UNITS else ""
         return f"activity{unit}: {_AMOUNT}{told}"

@@ -13,8 +13,9 @@ AS_NAMES = [
 ]  # fmt: skip
 IN_TEXTS = [
     "138 0013 8000", "+86 138 0013 8000", f"+86{PHONE}", f"+86-{PHONE}", f"(+86) {PHONE}", f" {PHONE} ",
-    "138 - 0013 - 8000", "138\u00a00013\u00a08000", f"0086 {PHONE}", f"name\n{PHONE}", f"+{PHONE}",
+    "138 - 0013 - 8000", "138\u00a00013\u20078000", f"0086 {PHONE}", f"name\n{PHONE}", f"+{PHONE}",
     "440305 19900101 123X", f"ID: {ID_NUMBER}, of a friend", "44 03 05 19 90 01 01 12 3X",
+    f"9{ID_NUMBER} {ID_NUMBER}",
 ]  # fmt: skip
 NOT_FOUND = [  # listed in docs/apps.md
     f"gate-{PHONE}", f"t{PHONE}", f"{PHONE}-1", "1380-0138-000", "138 00138000", f"call {PHONE}",
@@ -22,6 +23,7 @@ NOT_FOUND = [  # listed in docs/apps.md
 ]  # fmt: skip
 LOOKS_ALIKE = [
     WRONG_CHECK, "04030519900101123X", "440305199002301234", "99030519900101123X", "1" + ID_NUMBER,
+    "9" + ID_NUMBER, ID_NUMBER + "0", ID_NUMBER + "9", f"9{ID_NUMBER} {ID_NUMBER}9",
     ID_NUMBER[:17] + "0X", "12999999999", "20000000000", "1380013800", "138001380001",
     "440304-20241001-0011", "440304202410010011", "44030418991231001X",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from schemas.state import ZERO_HASH, Change, Head, Person
 from stream.core import apply_all as module
 from stream.core.apply import apply
 from stream.core.apply_all import Step, apply_all
-from tests.making import METRO, NOON, TODAY, head, record
+from tests.making import APPS, COMMANDS, METRO, NOON, TODAY, head, record, registered
 from tests.unit.test_apply import DAY, chain_of, chains
 
 
@@ -62,7 +62,7 @@ def test_generations_that_begin_and_end_within_a_step_are_not_dropped_from_redis
     change = apply_all(chain[1:], first.head, first.persons)
     assert sum(map(len, change.members.values())) == 2, "those of the last day"
     assert TODAY in change.retired_days
-    assert max(change.retired_days) <= TODAY + 1
+    assert max(change.retired_days) == TODAY + 1, "the newest that can have been stored before"
 
 
 def test_one_block_is_the_same_step_as_its_own_change() -> None:
@@ -85,4 +85,25 @@ def test_a_step_ends_at_each_limit_and_takes_a_block_that_is_larger(
     for offset in range(2):
         assert step.has_room(block)
         step.add(offset, block)
-    assert not step.has_room(block)
+    for not_enough in (2 * size, 3 * size - 1):
+        monkeypatch.setattr(module, limit, not_enough)
+        assert not step.has_room(block)
+
+
+def test_a_step_knows_which_block_is_due() -> None:
+    step = Step(head())
+    chain = chain_of([[(0, METRO, record())]] * 2)
+    assert (step.tip, step.next_seq) == (head().hash, head().seq + 1)
+    for number, (offset, block) in enumerate(chain, 2):
+        step.add(offset, block)
+        assert (step.tip, step.next_seq) == (block.hash, head().seq + number)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, None])
+def test_a_registry_that_changes_anywhere_in_a_step_has_changed(place: int | None) -> None:
+    cycles = [[(0, METRO, record(f"n{n}"))] for n in range(3)]
+    if place is not None:
+        said = msgspec.structs.replace(APPS["metro"], operator="another")
+        cycles[place] = [(0, COMMANDS, registered(said))]
+    change = apply_all(chain_of(cycles), head(seq=-1, hash=ZERO_HASH), {})
+    assert change.registry == (place is not None)

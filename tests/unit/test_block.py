@@ -87,6 +87,7 @@ def test_any_record_of_the_topic_can_be_asked_whether_it_counts(value: bytes | N
     assert not found.follows(HASH)
     assert not found.follows(ZERO_HASH)
     assert found.format >= 0
+    assert isinstance(found.prev + found.hash + found.value, bytes)
 
 
 @pytest.mark.parametrize("name", Meta.__struct_fields__)
@@ -151,6 +152,7 @@ def test_a_genesis_says_what_holds_for_the_platforms_life() -> None:
     block = open_block(genesis_block("p", 3, said, 7, [Span("commands", "id", 0, 0)]).record)
     assert (block.meta.genesis, block.meta.shard, block.meta.seq, block.prev) == (said, 3, 0, ZERO_HASH)
     assert block.meta.release == RELEASE
+    assert open_block(genesis_block("p", 3, said, 7).record).meta.sources == []
 
 
 @settings(max_examples=300, deadline=None)
@@ -200,11 +202,27 @@ def test_bytes_made_by_hand_are_what_is_written() -> None:
     "value",
     [b"", b"\0", b"\0\1", b"\0\1\0\0\0\4", b"\0\0junk", packed_again(b"\0\0\0\0"), packed_again(b"\xff" * 9),
      packed_again(b"x" * 99, size=BLOCK_UNPACKED_BYTES_MAX + 1), packed_again(b"x" * 99, size=98),
-     packed_again(b"x" * 99, size=2**31), packed_again(unpacked(sample()), size=0)],
+     packed_again(b"x" * 99, size=2**31), packed_again(unpacked(sample()), size=0), packed_again(b""),
+     packed_again(b"abc"), packed_again(unpacked(sample()), format_number=0)],
 )  # fmt: skip
 def test_what_counts_and_is_no_block_is_told_apart_from_a_newer_format(value: bytes) -> None:
     with pytest.raises(BlockError):
         open_block(counted(value))
+
+
+def test_no_more_is_unpacked_than_a_block_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Codec:
+        def decompress(self, packed: bytes, decompressed_size: int) -> None:
+            asked.append(decompressed_size)
+            raise OSError
+
+    monkeypatch.setattr("schemas.block._CODEC", Codec())
+    for size in (BLOCK_UNPACKED_BYTES_MAX, BLOCK_UNPACKED_BYTES_MAX + 1):
+        with pytest.raises(BlockError):
+            open_block(counted(packed_again(b"", size=size)))
+    assert asked == [BLOCK_UNPACKED_BYTES_MAX]
 
 
 def test_a_missing_value_is_no_block() -> None:

@@ -158,6 +158,7 @@ def test_limits_are_exact() -> None:
     padding = b" " * (RECORD_BYTES_MAX - len(GOOD))
     assert isinstance(read_report(GOOD[:-1] + padding + b"}"), Report)
     assert read_report(GOOD[:-1] + padding + b" }").verdict == Verdict.TOO_LARGE
+    check([GOOD[:-1] + padding + b"}", GOOD[:-1] + padding + b" }"])
     fits = EVIDENCE_BYTES_MAX - 2
     assert isinstance(read_report(record(evidence="e" * fits)), Report)
     assert read_report(record(evidence="e" * (fits + 1))).detail == "evidence: at most 2048 bytes"
@@ -294,5 +295,19 @@ def test_usual_reports_are_read_without_a_closer_look(monkeypatch: pytest.Monkey
     options = [{}, {"source_txn": None}, {"region": "440305"}, {"claimed_reduction_g": 5}]
     options += [{"other_mechanism": True}, {"ended_at": (NOON + dt.timedelta(hours=24)).isoformat()}]
     options += [{"occurred_at": "2024-09-07T04:00:00.123Z"}, {"source_txn": "0471-20398812"}]
+    options += [{"occurred_at": "2024-09-07T04:00:00.123Z", "other_mechanism": False}]
+    options += [{"source_txn": "20240907120000-123456"}]
     values = [record(f"gate-0471-2039{n:04}", **said) for n, said in enumerate(options * 20)]
     assert not read_reports(values).refused
+
+
+def test_without_some_the_others_stay_as_they_are() -> None:
+    refusal = Refusal(Verdict.INTERNAL_ERROR, "")
+    rare = record("b", other_mechanism=True)
+    found = read_reports([GOOD, rare, b"junk", rare])
+    left = found.without({0: refusal, 1: refusal})
+    expected = read_reports([b"", b"", b"junk", rare])
+    assert plain(left.rare.values()) == plain(expected.rare.values())
+    assert left[2:] == expected[2:]
+    assert left.refused == expected.refused | {0: refusal, 1: refusal}
+    assert len(found.refused) == 1, "a copy was changed"

@@ -3,6 +3,7 @@
 import datetime as dt
 import random
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +107,21 @@ def test_exactly_one_check_character_makes_an_id_number(born: dt.date, serial: i
     stem = f"440305{born:%Y%m%d}{serial:03}"
     assert sum(is_id_number(stem + check) for check in "0123456789X") == 1
     assert is_id_number(ID_NUMBER.lower())
+
+
+@pytest.mark.parametrize(("born", "somebody"), [("19960229", True), ("19950229", False), ("20000229", True)])
+def test_nobody_was_born_on_a_day_that_was_none(born: str, somebody: bool) -> None:
+    assert any(is_id_number(f"440305{born}123{check}") for check in "0123456789X") == somebody
+
+
+def test_any_blank_but_a_newline_may_stand_between_digits() -> None:
+    """Such as U+2007, as wide as a digit, with which numbers are set."""
+    blanks = [c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace()]
+    assert len(blanks) > 20
+    for blank in blanks:
+        phone, number = blank.join(("138", "0013", "8000")), blank.join((ID_NUMBER[:6], ID_NUMBER[6:]))
+        found = [holds_personal_data([text]) for text in (phone, number, PHONE + blank)]
+        assert found == ([False, False, True] if blank == "\n" else [True] * 3), repr(blank)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from schemas.codec import Refusal, read_report
 from schemas.formats import NEWEST
+from schemas.kinds import COMMANDS, NAMES, Kind
 from schemas.limits import FAIR_ROWS_S
 from schemas.members import members_of
 from schemas.outcome import messages_of
-from schemas.refusal import NESTED_MAX
+from schemas.refusal import NESTED_MAX, forbidden_kinds
 from schemas.report import AMOUNT_MAX
 from schemas.state import Source
 from schemas.verdicts import Verdict
@@ -72,6 +73,9 @@ TOLD: dict[bytes, str] = {
     GOOD.replace(LAST, b"a\nb"): "record: not JSON: invalid character at byte 224, after the name source_txn",
     GOOD.replace(b"1000", b"NaN"): "record: not JSON: invalid character at byte 201, after the name activity",
     GOOD.replace(b'"', b"'"): "record: not JSON: object keys must be strings at byte 1",
+    GOOD.replace(b'_txn"', b'_txn"\v'):
+        "record: not JSON: expected ':' at byte 220, after the name activity",
+    activity('["uid": 1]'): "record: not JSON: expected ',' or ']' at byte 192, after the name activity",
     GOOD.replace(LAST, rb"\ud800"):
         r"record: half of a surrogate pair (\ud800 to \udfff) at byte 223, after the name source_txn",
     GOOD.replace(LAST, rb"\\\udc00"):
@@ -95,6 +99,13 @@ TOLD: dict[bytes, str] = {
     OTHER[:-1] + b',"zq":1,"zq":2}': "record: a name stands twice at byte 237",
     OTHER[:-1] + b',"evidence_tier":{"zq":1,"zq":2}}':
         "record: a name stands twice at byte 254, after the name evidence_tier",
+    # A name that stands twice is told if it is one of ours, where it stands as ours.
+    OTHER[:-1] + b',"zq":{"uid":1,"uid":2}}': "record: a name stands twice at byte 244",
+    OTHER[:-1] + b',"zq":{"steps":1,"steps":2}}': "record: a name stands twice at byte 246",
+    OTHER.replace(b'"distance_m": 1000', b'"zq": {"steps": 1, "steps": 2}'):
+        "record: a name stands twice at byte 206, after the name activity",
+    OTHER.replace(b'"distance_m": 1000', b'"zq": 1, "zq": 2'):
+        "record: a name stands twice at byte 196, after the name activity",
     without("kind"): "kind: is missing; must be report",
     without("uid"): "uid: is missing; must match [0-9a-f]{32}",
     without("activity"): f"activity: is missing; {UNITS}",
@@ -126,6 +137,7 @@ TOLD: dict[bytes, str] = {
     activity('{"distance_m": 1e400}'): f"activity.distance_m: {AMOUNT}",
     activity('{"distance_m": %s}' % ("9" * 5_000)): f"activity.distance_m: {AMOUNT}",
     activity('{"steps": -1}'): f"activity.steps: {AMOUNT}",
+    activity('{"steps": -1}')[:-1] + b',"evidence":{"items":1}}': f"activity.steps: {AMOUNT}",
     activity('{"steps": "5"}'): f"activity.steps: {AMOUNT}, not a text",
     activity('{"steps": null}'): f"activity.steps: {AMOUNT}, not null; leave out what is not there",
     activity('{"km": 5}'): f"activity: unknown unit; {UNITS}",
@@ -159,6 +171,14 @@ def test_a_malformed_record_is_told_field_place_and_rule(value: bytes, detail: s
 )  # fmt: skip
 def test_what_is_not_meant_to_be_a_report_is_told_first(value: bytes, verdict: Verdict, detail: str) -> None:
     assert read_report(value) == Refusal(verdict, detail)
+
+
+@pytest.mark.parametrize(("kind", "since"), [(kind, command.since) for kind, command in COMMANDS.items()])
+def test_a_command_is_the_platforms_alone_as_of_the_format_that_brought_it(kind: Kind, since: int) -> None:
+    """Before, its name is one like any other, as a release from before answers, too."""
+    assert NAMES[kind] in forbidden_kinds(since)
+    assert NAMES[kind] not in forbidden_kinds(since - 1)
+    assert {"genesis", "expiry", "bonus"} <= forbidden_kinds(since - 1)
 
 
 # --- never what the app wrote ---------------------------------------------------------------------------

@@ -76,8 +76,10 @@ def test_a_dead_letter_before_a_replay_has_the_hash_of_its_own_bytes() -> None:
 
 
 def test_what_is_refused_again_is_a_dead_letter_again_at_its_own_place() -> None:
-    [letter] = told(decided(replay(b"{")), DEAD_LETTERS)
+    block = decided(replay(b"{"))
+    [letter] = told(block, DEAD_LETTERS)
     assert {name: letter[name] for name in PLACE} == PLACE
+    assert [m.key for m in messages_of(block)[outcomes_topic("metro")]] == [None], "of no person"
 
 
 def test_however_often_it_is_replayed_it_counts_once() -> None:
