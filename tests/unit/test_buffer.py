@@ -21,6 +21,7 @@ def test_a_fetch_that_does_not_continue_is_refused() -> None:
     assert not buffer.add(fetch(METRO, [packed(4, b"x")]))
     assert not buffer.add(fetch("intake.unknown", [packed(0, b"x")]))
     assert buffer.next_of("intake.unknown") is None
+    assert not buffer.wants("intake.unknown", TODAY)
     assert buffer.add(fetch(METRO, [packed(7, b"x")], first=5)), "transaction markers are no records"
     assert buffer.next_of(METRO) == 8
     [span] = buffer.take(head(0), TODAY).sources
@@ -193,6 +194,14 @@ def test_a_buffer_is_full_with_a_short_cycles_rows_or_a_cycles_bytes_or_a_comman
         buffer = Buffer(0, {name: source(0, name) for name in (COMMANDS, METRO)}, limits.FAIR_ROWS_S)
         assert not buffer.is_full(TODAY)
         buffer.add(fetch(topic, [packed(0, *values)]))
+        assert buffer.is_full(TODAY) == full
+
+
+def test_a_buffer_is_full_with_the_last_byte_of_a_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = new_buffer()
+    buffer.add(fetch(METRO, [packed(0, b"x" * 1_000)]))
+    for more_bytes, full in ((-1, True), (0, True), (1, False)):
+        monkeypatch.setattr(cycle_input, "CYCLE_BYTES_MAX", buffer.nbytes + more_bytes)
         assert buffer.is_full(TODAY) == full
 
 

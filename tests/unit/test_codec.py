@@ -274,6 +274,7 @@ def test_without_some_the_others_stay_as_they_are() -> None:
     rare = record("b", other_mechanism=True)
     found = read_reports([GOOD, rare, b"junk", rare])
     left = found.without({0: refusal, 1: refusal})
+    assert (list(found.rare), list(left.rare)) == ([1, 3], [3])
     expected = read_reports([b"", b"", b"junk", rare])
     assert plain(left.rare.values()) == plain(expected.rare.values())
     assert left[2:] == expected[2:]

@@ -29,6 +29,8 @@ def test_each_kind_of_command_has_an_example_that_is_obeyed(kind: Kind) -> None:
     command = read_command(value, NEWEST)
     assert command is not None
     assert (type(command), kind_of(command)) == (COMMANDS[kind], kind)
+    assert read_command(value, command.since) == command
+    assert read_command(value, command.since - 1) is None, "before the format that brought it"
     row = decided((TOPIC, value)).rows.to_pylist()[-1]
     assert (row["kind"], row["by"]) == (kind, "li.na")
     assert row["verdict"] in (Verdict.COMMAND_APPLIED, Verdict.CREDITED)  # of a replay its record's
