@@ -118,7 +118,7 @@ def open_block(record: LedgerRecord) -> Block:
     if record.format > NEWEST:
         raise NewerFormat(record.format, record.release)
     try:
-        meta, rows = _decode(record.value)
+        meta, rows = _decode(record.format, record.value)
         rows.validate(full=True)  # ends and texts lie within their buffers, whoever wrote them
     except _UNREADABLE as error:
         raise BlockError(f"ledger record is no block: {type(error).__name__}") from error
@@ -138,10 +138,9 @@ def open_next(record: LedgerRecord, shard: int, seq: int) -> Block:
     return block
 
 
-def _decode(value: bytes) -> tuple[Meta, pa.RecordBatch]:
+def _decode(number: int, value: bytes) -> tuple[Meta, pa.RecordBatch]:
     at = FORMAT_BYTES + 4
     size = int.from_bytes(value[FORMAT_BYTES:at], "big")
-    number = int.from_bytes(value[:FORMAT_BYTES], "big")
     if number not in FORMATS or size > BLOCK_UNPACKED_BYTES_MAX:
         raise ValueError("no value of a format")
     body = _CODEC.decompress(value[at:], decompressed_size=size)

@@ -93,11 +93,10 @@ def refusal_of(value: bytes, error: Exception, in_force: int) -> Refusal:
         value.decode()
     except UnicodeDecodeError as no_text:
         return malformed(f"record: not UTF-8{_place(value, no_text.start)}")
-    envelope = _Envelope()
     try:
         envelope = msgspec.json.decode(value, type=_Envelope)
     except msgspec.ValidationError:
-        pass  # JSON, but no object
+        envelope = _Envelope()  # JSON, but no object
     except msgspec.DecodeError as no_json:
         return malformed(_syntax(value, str(no_json)))
     if other := _other_kind(value, envelope, in_force):

@@ -40,8 +40,9 @@ _BY_TAG: dict[str, type[Said]] = {str(c.__struct_config__.tag): c for c in get_a
 if {*_BY_TAG} != {NAMES[kind] for kind in Kind if kind >= Kind.APP}:
     raise TypeError("schemas/kinds: a command without a number, or a number without a command")
 COMMANDS: dict[Kind, type[Said]] = {Kind[tag.upper()]: command for tag, command in _BY_TAG.items()}
+_KINDS = {command: kind for kind, command in COMMANDS.items()}
 
 
 def kind_of(command: Said) -> Kind:
     """The kind of row that a command is."""
-    return Kind[str(command.__struct_config__.tag).upper()]
+    return _KINDS[type(command)]
