@@ -100,7 +100,8 @@ async def run_cycle(shard: Shard, store: Store, ledger: Ledger, publisher: Publi
     _read_back(block, change, shard.head, before.persons)
     await store.commit(change)
     shard.head = change.head
-    shard.learn_quotas()
+    if change.registry:
+        shard.learn_quotas()
 
     # 5. Publish, while the next cycle is read; `published_to` travels in a later block.
     await publish_after(shard, publisher, block, offset)
