@@ -12,7 +12,7 @@ from schemas.limits import CYCLE_ROWS_MAX, FAIR_ROWS_S
 from schemas.report import SHANGHAI, day_of_date, shanghai_day
 from schemas.rules import PACKAGED, Rules, load_rules
 from schemas.shards import shards_of
-from schemas.state import Head, Person, Source
+from schemas.state import Change, Head, Person, Source
 from schemas.topics import COMMANDS, intake_topic
 from stream.batches.fetch import Fetch
 from stream.batches.reader import Batch
@@ -77,6 +77,14 @@ def fields(name: str = "a", at: dt.datetime = NOON, **said: object) -> dict:
 
 def record(name: str = "a", at: dt.datetime = NOON, **said: object) -> bytes:
     return json.dumps(fields(name, at, **said)).encode()
+
+
+def remember(members: dict[int, set[int]], change: Change) -> None:
+    """What is remembered by generation, after a change, of whichever release."""
+    for day in change.retired_days:
+        members.pop(day, None)
+    for day, new in change.members.items():
+        members.setdefault(day, set()).update(new)
 
 
 def clock(at: dt.datetime) -> bytes:

@@ -14,7 +14,7 @@ from stream.batches.fetch import Fetch
 from stream.batches.reader import Batch, Unreadable
 from tests.golden import scenario
 from tests.golden.scenario import Said, Turn
-from tests.making import packed
+from tests.making import packed, remember
 from tests.releases.release import Release
 
 FOLDER = Path(__file__).parent
@@ -53,10 +53,7 @@ class State:
         change = self._release["stream.core.apply"].apply(block, self.head, self.persons, offset)
         self.head = change.head
         self.persons |= change.persons
-        for day in change.retired_days:
-            self.members.pop(day, None)
-        for day, members in change.members.items():
-            self.members.setdefault(day, set()).update(members)
+        remember(self.members, change)
         for topic, messages in self._release["schemas.outcome"].messages_of(block).items():
             self.outcomes += [(topic, (m.key or b"").decode(), m.value.decode()) for m in messages]
 

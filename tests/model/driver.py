@@ -21,7 +21,7 @@ from stream.batches.fetch import Fetch
 from stream.core.apply import apply
 from stream.engine.cycle import Shard, run_cycle, today
 from stream.engine.recovery import Expected, recover
-from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, rules
+from tests.making import NOON_MS, SHARDS, SOURCES, TOPIC_IDS, fetch, packed, remember, rules
 
 ROUNDS_MAX = 200  # of a worker; a world that needs more of them is in a loop
 GENESIS = {
@@ -98,10 +98,7 @@ def fold(chain: list[tuple[int, Block]]) -> tuple[Head, dict[str, Person], dict[
         change = apply(block, head, persons, offset)
         head = change.head
         persons |= change.persons
-        for day in change.retired_days:
-            members.pop(day, None)
-        for day, new in change.members.items():
-            members.setdefault(day, set()).update(new)
+        remember(members, change)
     return head, persons, {day: m for day, m in members.items() if m}
 
 

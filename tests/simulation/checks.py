@@ -12,6 +12,7 @@ from schemas.topics import COMMANDS, app_of
 from schemas.verdicts import CODES, Verdict
 from stream.batches.reader import Unreadable
 from stream.core.cycle_input import Cycle
+from tests.making import remember
 from tests.simulation import traffic
 from tests.simulation.fair import check_fair_order
 from tests.simulation.kafka import Place
@@ -169,10 +170,7 @@ def _replay(world: World, shard: int) -> None:
             _decide_again(world, head, written, persons, members)
         change = newest["stream.core.apply"].apply(block, head, persons, head.ledger_next)
         head, persons = change.head, persons | change.persons
-        for day in change.retired_days:
-            members.pop(day, None)
-        for day, new in change.members.items():
-            members.setdefault(day, set()).update(new)
+        remember(members, change)
         for projection in [name for name, at in stored.items() if at == head.hash]:
             del stored[projection]
             kept = world.redis.state(shard, projection).members

@@ -17,7 +17,7 @@ from schemas.verdicts import Verdict
 from stream.core.apply import apply, touched
 from stream.core.decide import decide
 from stream.core.read import read_records
-from tests.making import BUS, METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, uid
+from tests.making import BUS, METRO, NOON, NOON_MS, TODAY, cycle, head, platform, record, remember, uid
 
 DAY = dt.timedelta(days=1)
 DAY_MS = 86_400_000
@@ -38,10 +38,7 @@ def chain_of(cycles: list[list[tuple]]) -> list[tuple[int, Block]]:
         chain.append((len(chain), block))
         state = change.head
         persons = persons | change.persons
-        for day in change.retired_days:
-            members.pop(day, None)
-        for day, new in change.members.items():
-            members.setdefault(day, set()).update(new)
+        remember(members, change)
     return chain
 
 

@@ -9,7 +9,7 @@ from schemas.state import ZERO_HASH, Change, Head, Person
 from stream.core import apply_all as module
 from stream.core.apply import apply
 from stream.core.apply_all import Step, apply_all
-from tests.making import APPS, COMMANDS, METRO, NOON, TODAY, head, record, registered
+from tests.making import APPS, COMMANDS, METRO, NOON, TODAY, head, record, registered, remember
 from tests.unit.test_apply import DAY, chain_of, chains
 
 
@@ -25,10 +25,7 @@ class Stored:
         assert change.prev == self.head.hash
         self.head = change.head
         self.persons |= change.persons
-        for day in change.retired_days:
-            self.members.pop(day, None)
-        for day, new in change.members.items():
-            self.members.setdefault(day, set()).update(new)
+        remember(self.members, change)
 
 
 @settings(max_examples=100)

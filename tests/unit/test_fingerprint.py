@@ -34,6 +34,7 @@ from tests.making import (
     platform,
     record,
     registered,
+    remember,
     uid,
 )
 
@@ -87,10 +88,7 @@ def sent_to_redis() -> bytes:
         change = fold.apply(block._replace(hash=bytes([number]) * 32), state, persons, number)
         sent += redis_commands.write_change(Keys(0, "name"), change)
         state, persons = change.head, persons | change.persons
-        for day in change.retired_days:
-            seen.pop(day, None)
-        for day, new in change.members.items():
-            seen.setdefault(day, set()).update(new)
+        remember(seen, change)
     return repr(sent).encode()
 
 

@@ -82,6 +82,28 @@ def test_persons_are_spread_evenly() -> None:
 
 # --- broken rules ----------------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the packaged rules."""
+    copied = tmp_path / "rules"
+    shutil.copytree(PACKAGED, copied)
+    return copied
+
+
+def change(path: Path, was: str, becomes: str) -> None:
+    """Writes something else where it stands first in a file."""
+    text = path.read_text("utf-8")
+    assert was in text
+    path.write_text(text.replace(was, becomes, 1), "utf-8")
+
+
+def exchange_from_2025(path: Path) -> str:
+    """The only exchange rule of a file once more, from another day on."""
+    text = path.read_text("utf-8")
+    return text[text.index("[[exchange]]") :].replace("2022-08-18", "2025-01-01")
+
+
 BROKEN = [
     ("bundle.toml", "version = 1", "version = 0", "version"),
     ("bundle.toml", "version = 1", 'version = "1"', "version: Expected `int`"),
@@ -110,13 +132,9 @@ BROKEN = [
 
 @pytest.mark.parametrize(("file", "was", "becomes", "said"), BROKEN)
 def test_a_broken_rule_names_file_key_and_rule(
-    tmp_path: Path, file: str, was: str, becomes: str, said: str
+    folder: Path, file: str, was: str, becomes: str, said: str
 ) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
-    text = (folder / file).read_text("utf-8")
-    assert was in text
-    (folder / file).write_text(text.replace(was, becomes, 1), "utf-8")
+    change(folder / file, was, becomes)
     with pytest.raises(RulesError) as caught:
         load_rules(folder)
     assert str(folder / file) in str(caught.value)
@@ -144,33 +162,27 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("file", "was", "becomes"), GOOD)
-def test_what_just_keeps_a_rule_is_taken(tmp_path: Path, file: str, was: str, becomes: str) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
-    text = (folder / file).read_text("utf-8")
-    assert was in text
-    (folder / file).write_text(text.replace(was, becomes, 1), "utf-8")
+def test_what_just_keeps_a_rule_is_taken(folder: Path, file: str, was: str, becomes: str) -> None:
+    change(folder / file, was, becomes)
     load_rules(folder)
 
 
-def test_just_beyond_a_rule_it_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "rules"
-    for file, was, becomes in (
+@pytest.mark.parametrize(
+    ("file", "was", "becomes"),
+    [
         ("bundle.toml", "valid_to = 2027-08-17", "valid_to = 2022-08-17"),
         ("methodologies.toml", "activity_min = 1\n", "activity_min = 80_001\n"),
         ("methodologies.toml", "in_force_from = ", "in_force_to = 2021-12-16\nin_force_from = "),
-    ):
-        shutil.copytree(PACKAGED, folder, dirs_exist_ok=True)
-        text = (folder / file).read_text("utf-8")
-        (folder / file).write_text(text.replace(was, becomes, 1), "utf-8")
-        with pytest.raises(RulesError, match=file):
-            load_rules(folder)
+    ],
+)
+def test_just_beyond_a_rule_it_is_refused(folder: Path, file: str, was: str, becomes: str) -> None:
+    change(folder / file, was, becomes)
+    with pytest.raises(RulesError, match=file):
+        load_rules(folder)
 
 
 @pytest.mark.parametrize("file", ["bundle.toml", "methodologies.toml", "exchange.toml"])
-def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
     (folder / file).unlink()
     with pytest.raises(RulesError, match=f"{file}: cannot be read"):
         load_rules(folder)
@@ -179,18 +191,16 @@ def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
         load_rules(folder)
 
 
-def test_versions_must_not_be_in_force_together(tmp_path: Path) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
+def test_versions_must_not_be_in_force_together(folder: Path) -> None:
     path = folder / "exchange.toml"
-    text = path.read_text("utf-8")
-    second = text[text.index("[[exchange]]") :].replace("version = 1", "version = 2")
-    path.write_text(text + second.replace("2022-08-18", "2025-01-01"), "utf-8")
+    text, again = path.read_text("utf-8"), exchange_from_2025(path)
+    second = again.replace("version = 1", "version = 2")
+    path.write_text(text + second, "utf-8")
     with pytest.raises(RulesError, match="exchange version 2: is in force together with version 1"):
         load_rules(folder)
     for last, fits in (("2025-01-01", False), ("2024-12-31", True)):
         first = text.replace("2022-08-18", f"2022-08-18\neffective_to = {last}")
-        path.write_text(first + second.replace("2022-08-18", "2025-01-01"), "utf-8")
+        path.write_text(first + second, "utf-8")
         if fits:
             assert [e.version for e in load_rules(folder).exchanges] == [1, 2]
         else:
@@ -198,20 +208,16 @@ def test_versions_must_not_be_in_force_together(tmp_path: Path) -> None:
                 load_rules(folder)
 
 
-def test_a_version_is_given_once(tmp_path: Path) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
+def test_a_version_is_given_once(folder: Path) -> None:
     path = folder / "exchange.toml"
-    text = path.read_text("utf-8")
-    second = text[text.index("[[exchange]]") :].replace("2022-08-18", "2025-01-01")
-    path.write_text(text.replace("2022-08-18", "2022-08-18\neffective_to = 2024-12-31") + second, "utf-8")
+    again = exchange_from_2025(path)
+    change(path, "2022-08-18", "2022-08-18\neffective_to = 2024-12-31")
+    path.write_text(path.read_text("utf-8") + again, "utf-8")
     with pytest.raises(RulesError, match="exchange version 1: version: is given twice"):
         load_rules(folder)
 
 
-def test_versions_of_a_methodology_share_their_claim_key(tmp_path: Path) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
+def test_versions_of_a_methodology_share_their_claim_key(folder: Path) -> None:
     path = folder / "methodologies.toml"
     text = path.read_text("utf-8")
     second = text[text.index("[[methodology]]") : text.rindex("[[methodology]]")]
@@ -226,9 +232,7 @@ def test_versions_of_a_methodology_share_their_claim_key(tmp_path: Path) -> None
         load_rules(folder)
 
 
-def test_the_identity_changes_with_any_rule(tmp_path: Path) -> None:
-    folder = tmp_path / "rules"
-    shutil.copytree(PACKAGED, folder)
+def test_the_identity_changes_with_any_rule(folder: Path) -> None:
     assert load_rules(folder).identity == load_rules(PACKAGED).identity
     path = folder / "exchange.toml"
     path.write_text(path.read_text("utf-8").replace("1_000", "1_001"), "utf-8")
