@@ -35,6 +35,7 @@ from schemas.report import SHANGHAI
 from schemas.topics import intake_topic
 from stream.operate import stack
 from stream.operate.platform.onboarding import app_principal
+from stream.operate.sql import endpoint_of
 from stream.settings import Settings
 
 RECORDS, QUICK_RECORDS, PEER_RECORDS = 2_000_000, 400_000, 20_000
@@ -126,11 +127,11 @@ def _paced(home: Path, rate: int, seconds: int, intake_workers: int, console: Co
     load = Load(int(rate * (WARM_UP_S + seconds)), SEED, today)
     with _progress(console) as progress, Workers(home) as workers:
         settings = _started(home, progress)
-        asyncio.run(start_workers(settings, workers, intake_workers))
+        asyncio.run(start_workers(endpoint_of(settings), settings.shards, workers, intake_workers))
         sending = progress.add_task(f"send {rate:,} a second", total=len(load))
         paced = run_paced(settings, workers, load, rate, lambda sent: progress.advance(sending, sent))
         progress.update(sending, completed=len(load))
-        asyncio.run(reach_archived(settings, workers, len(load)))
+        asyncio.run(reach_archived(endpoint_of(settings), settings.shards, workers, len(load)))
         found = asyncio.run(differences(settings, load.totals()))
     return open_loop_of(paced, today.isoformat(), SEED, machine, rate, intake_workers, found)
 

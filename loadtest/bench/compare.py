@@ -5,16 +5,15 @@ Each is driven from here, run by its own `.venv`, through what both have in comm
 WARM_UP_RECORDS are told to their apps, or archived, to the last archived row: no start, no warm-up is in it.
 """
 
+import asyncio
 import datetime as dt
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -26,12 +25,13 @@ from rich.table import Table
 
 from loadtest.apps import BUS, METRO
 from loadtest.bench.command import SEED
-from loadtest.bench.drain import archived_rows, platform_rows
+from loadtest.bench.drain import reach, reach_archived, start_workers
 from loadtest.bench.preload import preload
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import Load
 from loadtest.bench.result import Machine, this_machine
 from loadtest.bench.verify import archive_differences
+from loadtest.environment import inherited
 from schemas.kinds.app import App
 from schemas.report import SHANGHAI
 from schemas.topics import intake_topic, outcomes_topic
@@ -39,7 +39,7 @@ from stream.errors import OperatorError
 from stream.operate.sql import Endpoint
 
 WARM_UP_RECORDS = 100_000
-STALL_TIMEOUT_S, LOOK_S, COMMAND_TIMEOUT_S = 60.0, 0.05, 180
+COMMAND_TIMEOUT_S = 180
 QUOTA_KIB_S = 1 << 20
 THIS, OTHER = "this", "other"
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ class Site:
             for app in self._credentials
         }
         said = json.loads((self._home / "stack.json").read_bytes())
-        self._shards = said["shards"]
+        self.shards = said["shards"]
         login = {"X-ClickHouse-User": "operator", "X-ClickHouse-Key": said["query_token"]}
         self.endpoint = Endpoint(False, "127.0.0.1", said["ports"]["query"], {}, login)
 
@@ -101,16 +101,12 @@ class Site:
             "sasl.password": said["KAFKA_PASSWORD"],
         }
 
-    def archived(self) -> int:
-        """Rows in the archive, but for the platform's own; below 0 before those are all there."""
-        return archived_rows(self.endpoint) - platform_rows(self._shards)
-
-    def told(self) -> int:
+    async def told(self) -> int:
         """How many records have their outcome."""
         return sum(
             consumer.get_watermark_offsets(Partition(outcomes_topic(app), shard), COMMAND_TIMEOUT_S)[1]
             for app, consumer in self._consumers.items()
-            for shard in range(self._shards)
+            for shard in range(self.shards)
         )
 
     def down(self) -> None:
@@ -126,10 +122,9 @@ class Site:
         return json.loads(said)["credentials"]
 
     def _points(self, *arguments: str) -> str:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("POINTS_")}
         done = subprocess.run(
             [str(self.python), "-m", "stream.cli", *arguments],
-            env=environment | {"POINTS_HOME": str(self._home)},
+            env=inherited() | {"POINTS_HOME": str(self._home)},
             cwd=self._home,
             capture_output=True,
             text=True,
@@ -141,7 +136,7 @@ class Site:
         return done.stdout
 
 
-def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
+async def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
     """A fresh stack, its queues filled and drained. Raises OperatorError if it stands still."""
     home = Path(tempfile.mkdtemp(prefix="points-compare-"))
     site = Site(root, home)
@@ -150,16 +145,13 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
         with Workers(home, site.python) as workers:
             routes = {app.id: (app.id, intake_topic(app.id)) for app in (METRO, BUS)}
             preload(site.client, load.records(), routes, lambda _: None)
-            workers.start("archive", "stream.cli", "worker", "archive")
-            _reach(lambda: archived_rows(site.endpoint), 1, workers, "archive")
-            for number in range(1, intake_workers + 1):
-                workers.start(f"intake-{number}", "stream.cli", "worker", "intake")
+            await start_workers(site.endpoint, site.shards, workers, intake_workers)
             warm = min(WARM_UP_RECORDS, len(load) // 2)
-            told = _reach(site.told, warm, workers, "intake-1")
+            told = await reach(warm, site.told, workers, "intake-1")
             began_s, before_s = time.monotonic(), workers.cpu_s()
-            archived = _reach(site.archived, warm, workers, "archive")
+            archived = await reach_archived(site.endpoint, site.shards, workers, warm)
             before_s["archive"] = workers.cpu_s()["archive"]
-            _reach(site.archived, len(load), workers, "archive")
+            await reach_archived(site.endpoint, site.shards, workers, len(load))
             seconds, after_s = time.monotonic() - began_s, workers.cpu_s()
             found = archive_differences(site.endpoint, load.totals())
     finally:
@@ -169,19 +161,6 @@ def drain(tree: str, root: Path, load: Load, intake_workers: int) -> Run:
     cpu_us = {kind: round((s - before_s[kind]) / left[kind] * 1e6, 2) for kind, s in sorted(after_s.items())}
     rate, in_all = round(left["intake"] / seconds, 1), round(sum(cpu_us.values()), 2)
     return Run(tree, _commit_of(root), left, rate, cpu_us, in_all, found)
-
-
-def _reach(count: Callable[[], int], goal: int, workers: Workers, name: str) -> int:
-    """Waits until there are so many; how many there are then."""
-    reached, deadline_s = None, 0.0
-    while (now := count()) < goal:
-        workers.check()
-        if now != reached:
-            reached, deadline_s = now, time.monotonic() + STALL_TIMEOUT_S
-        elif time.monotonic() > deadline_s:
-            raise workers.failure(name, f"is at {now:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
-        time.sleep(LOOK_S)
-    return now
 
 
 def _commit_of(root: Path) -> str:
@@ -247,7 +226,7 @@ def main(other: Path, records: int, repeat: int, intake_workers: int, out: Path 
     for _ in range(repeat):
         for tree, root in roots.items():
             with console.status(f"run {len(runs) + 1} of {2 * repeat}: {tree}"):
-                runs.append(drain(tree, root, load, intake_workers))
+                runs.append(asyncio.run(drain(tree, root, load, intake_workers)))
     result = compared(machine, runs)
     if out:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import APPS
-from sinks.redis_connection import connect
-from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
+from stream.operate.projection import open_projection
 from stream.operate.sql import Endpoint, ask, endpoint_of
 from stream.settings import Settings
 
@@ -39,58 +38,53 @@ async def drain(
 
     `ends`: the end of every partition of the intake topics; all of them begin at 0.
     """
-    records = sum(ends.values())
-    store = RedisStore(connect(settings.redis_url))
+    records, endpoint, shards = sum(ends.values()), endpoint_of(settings), settings.shards
+    async with open_projection(settings) as store:
 
-    async def shards_ready() -> int:
-        heads = [await store.load_head(shard) for shard in range(settings.shards)]
-        return sum(head is not None for head in heads)
+        async def shards_ready() -> int:
+            heads = [await store.load_head(shard) for shard in range(shards)]
+            return sum(head is not None for head in heads)
 
-    async def decided() -> int:
-        heads = [await store.load_head(shard) for shard in range(settings.shards)]
-        return sum(source.next for head in heads if head for source in head.sources.values())
+        async def decided() -> int:
+            heads = [await store.load_head(shard) for shard in range(shards)]
+            return sum(source.next for head in heads if head for source in head.sources.values())
 
-    try:
-        await start_workers(settings, workers, intake_workers)
+        await start_workers(endpoint, shards, workers, intake_workers)
         # A shard's first head is written at the end of its recovery, just before its first fetch.
-        await _reach(1, shards_ready, workers, "intake-1")
+        await reach(1, shards_ready, workers, "intake-1")
         began_s, cpu_s = time.monotonic(), workers.cpu_s()
-        await _reach(records, decided, workers, "intake-1", on_progress)
+        await reach(records, decided, workers, "intake-1", on_progress)
         decided_s = time.monotonic() - began_s
-        await reach_archived(settings, workers, records)
+        await reach_archived(endpoint, shards, workers, records)
         archived_s = time.monotonic() - began_s
         used_s = {kind: at_end_s - cpu_s[kind] for kind, at_end_s in workers.cpu_s().items()}
-    finally:
-        await store.close()
     return Drained(decided_s, archived_s, used_s)
 
 
-async def start_workers(settings: Settings, workers: Workers, intake_workers: int) -> None:
+async def start_workers(endpoint: Endpoint, shards: int, workers: Workers, intake_workers: int) -> None:
     """Starts the archive worker, and once it has the first rows the intake workers."""
     workers.start("archive", "stream.cli", "worker", "archive")
-    await _reach(settings.shards, partial(_archived, settings), workers, "archive")
+    await reach(shards, partial(_archived, endpoint), workers, "archive")
     for number in range(1, intake_workers + 1):
         workers.start(f"intake-{number}", "stream.cli", "worker", "intake")
 
 
-async def reach_archived(settings: Settings, workers: Workers, records: int) -> None:
-    """Waits until the archive has the rows of so many records of the load's apps."""
-    await _reach(records + platform_rows(settings.shards), partial(_archived, settings), workers, "archive")
+async def reach_archived(endpoint: Endpoint, shards: int, workers: Workers, records: int) -> int:
+    """Waits until the archive has the rows of so many records of the load's apps; of how many it has them."""
+    platform_rows = shards * (1 + len(APPS))  # each shard's first, and one that registers each app
+    rows = await reach(records + platform_rows, partial(_archived, endpoint), workers, "archive")
+    return rows - platform_rows
 
 
-def platform_rows(shards: int) -> int:
-    """Rows of a fresh platform with the load's apps: each shard's first, and one that registers each app."""
-    return shards * (1 + len(APPS))
-
-
-async def _reach(
+async def reach(
     goal: int,
     count: Callable[[], Awaitable[int]],
     workers: Workers,
     name: str,
     on_progress: Callable[[int], None] = lambda reached: None,
-) -> None:
-    """Waits until `count` is at `goal`. Raises OperatorError if it does not change for a long time."""
+) -> int:
+    """Waits until `count` is at `goal`; how many there are then. Raises OperatorError if it does not change
+    for a long time."""
     reached, deadline_s = -1, 0.0
     while (now := await count()) < goal:
         workers.check()
@@ -101,13 +95,10 @@ async def _reach(
             raise workers.failure(name, f"is at {reached:,} of {goal:,} for {STALL_TIMEOUT_S:.0f} s")
         await asyncio.sleep(LOOK_S)
     on_progress(goal)
+    return now
 
 
-async def _archived(settings: Settings) -> int:
-    return archived_rows(endpoint_of(settings))
-
-
-def archived_rows(endpoint: Endpoint) -> int:
+async def _archived(endpoint: Endpoint) -> int:
     """Rows in the archive's table, by its own count; 0 while the archive worker starts.
 
     Of all rows, which costs the engine nothing: with a WHERE it reads a column, twenty times a second.

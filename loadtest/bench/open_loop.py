@@ -18,10 +18,9 @@ from loadtest.bench.preload import producer_of, refuse, send
 from loadtest.bench.processes import Workers
 from loadtest.bench.reports import APPS, Load
 from schemas.topics import LEDGER, intake_topic, outcomes_topic
-from sinks.redis_connection import connect
-from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
 from stream.operate.platform.onboarding import app_principal
+from stream.operate.projection import open_projection
 from stream.settings import Settings
 
 WARM_UP_S = 15.0  # the first cycles load libraries, and so does the first insert
@@ -159,9 +158,6 @@ def _spent(settings: Settings, workers: Workers) -> _Spent:
 
 
 async def _blocks(settings: Settings) -> int:
-    store = RedisStore(connect(settings.redis_url))
-    try:
+    async with open_projection(settings) as store:
         heads = [await store.load_head(shard) for shard in range(settings.shards)]
-    finally:
-        await store.close()
     return sum(head.seq for head in heads if head)

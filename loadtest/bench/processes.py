@@ -1,6 +1,5 @@
 """The processes that are measured: workers started and stopped, and everybody's CPU time read."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import TracebackType
 
 import psutil
 
+from loadtest.environment import inherited
 from stream.embedded import processes
 from stream.errors import OperatorError
 
@@ -33,8 +33,7 @@ class Workers:
     def start(self, name: str, *arguments: str, **variables: str) -> None:
         """Runs `python -m <arguments>` with the stack's settings and no others; logs to logs/<name>.log."""
         (self._home / name).mkdir(mode=0o700, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("POINTS_")}
-        environment |= {"POINTS_HOME": str(self._home), **variables}
+        environment = inherited() | {"POINTS_HOME": str(self._home), **variables}
         argv = [str(self._python), "-m", *arguments]
         self._running[name] = processes.start(self._home, name, argv, environment, 0)
 

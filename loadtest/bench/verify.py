@@ -10,8 +10,7 @@ from schemas.block import open_block
 from schemas.state import ZERO_HASH
 from schemas.verdicts import CODES, Verdict
 from sinks.kafka_ledger import KafkaLedger
-from sinks.redis_connection import connect
-from sinks.redis_store import RedisStore
+from stream.operate.projection import open_projection
 from stream.operate.sql import Endpoint, ask, endpoint_of
 from stream.settings import Settings
 
@@ -88,9 +87,6 @@ def _archive_sums(endpoint: Endpoint) -> Sums:
 
 
 async def _balances(settings: Settings) -> dict[str, int]:
-    store = RedisStore(connect(settings.redis_url))
-    try:
+    async with open_projection(settings) as store:
         persons = [await store.persons(shard) for shard in range(settings.shards)]
-    finally:
-        await store.close()
     return {uid: person.balance_milli() for part in persons for uid, person in part.items()}

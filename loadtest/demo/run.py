@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,12 +23,12 @@ from loadtest.demo.screen import Screen
 from loadtest.demo.story import story_of
 from loadtest.demo.taps import read_taps
 from loadtest.demo.workers import NAMES, Workers
+from loadtest.environment import inherited
 from schemas.report import date_of_day
-from sinks.redis_connection import connect
-from sinks.redis_store import RedisStore
 from stream.errors import OperatorError
 from stream.operate import stack
 from stream.operate.platform.onboarding import QUOTA, onboard
+from stream.operate.projection import open_projection
 from stream.settings import Settings
 
 ORACLE = Path(__file__).with_name("oracle")
@@ -102,9 +101,7 @@ def run(options: Options, screen: Screen) -> Result:
 @contextmanager
 def platform(options: Options, screen: Screen) -> Iterator[tuple[Settings, Workers]]:
     """The embedded stack with both workers, on a simulated clock; stopped at the end unless it is kept."""
-    # Settings of another platform, real services among them, are not this one's.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
-    environment |= {"POINTS_HOME": str(options.home), "POINTS_SIMULATED_CLOCK": "1"}
+    environment = inherited() | {"POINTS_HOME": str(options.home), "POINTS_SIMULATED_CLOCK": "1"}
     screen.say(f"data folder: {options.home}")
     try:
         settings = with_apps(stack.up(options.home, environment, screen.step), progress=screen.step)
@@ -175,11 +172,8 @@ def answer_of(oracle: subprocess.Popen) -> dict:
 
 async def redis_figures(settings: Settings) -> Figures:
     """Every person's lots in Redis."""
-    store = RedisStore(connect(settings.redis_url))
-    try:
+    async with open_projection(settings) as store:
         persons = [await store.persons(shard) for shard in range(settings.shards)]
-    finally:
-        await store.close()
     lots = {
         uid: {date_of_day(day).isoformat(): milli for day, milli in person.lots.items()}
         for shard in persons

@@ -3,7 +3,6 @@
 import datetime as dt
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from subprocess import PIPE
 
 import pytest
 
+from loadtest.environment import inherited
 from schemas.outcome import OUTCOME_FIELDS
 from sinks.app_client.records import make_record
 from stream.settings import Settings
@@ -32,9 +32,8 @@ class Points:
     """The command, run in a folder."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
         self._folder = folder
-        self._environment = inherited | {
+        self._environment = inherited() | {
             "POINTS_HOME": str(settings.home),
             "POINTS_KAFKA_PASSWORD_APP_METRO": settings.password("app-metro"),
             "COLUMNS": "120",

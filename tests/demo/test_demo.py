@@ -3,13 +3,13 @@
 import csv
 import gzip
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
 from loadtest.demo.taps import PACKAGED
+from loadtest.environment import inherited
 
 pytestmark = pytest.mark.stack
 TIMEOUT_S = 240
@@ -17,9 +17,8 @@ TIMEOUT_S = 240
 
 def points_demo(*arguments):
     """Runs `points demo` as a user does; its exit code, output and complaints."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
     command = [sys.executable, "-m", "stream.cli", "demo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=inherited())
 
 
 @pytest.fixture(scope="module")

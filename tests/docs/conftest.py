@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from loadtest.apps import with_apps
+from loadtest.environment import inherited
 from stream.embedded import processes
 from stream.errors import OperatorError
 from stream.operate import stack as embedded
@@ -39,10 +40,10 @@ class Platform:
     @property
     def environment(self) -> dict[str, str]:
         """For a reader's shell, whose own settings of another platform are left out."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
-        path = f"{BIN}{os.pathsep}{inherited.get('PATH', '')}"
+        outside = inherited()
+        path = f"{BIN}{os.pathsep}{outside.get('PATH', '')}"
         password = {"POINTS_KAFKA_PASSWORD_APP_METRO": self.settings.password("app-metro")}
-        return {**inherited, **password, "PATH": path, "POINTS_HOME": str(self.home)}
+        return {**outside, **password, "PATH": path, "POINTS_HOME": str(self.home)}
 
     @property
     def app_environment(self) -> dict[str, str]:

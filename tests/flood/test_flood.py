@@ -1,12 +1,12 @@
 """`points flood` and what it sends: a short run, and that each flood is what its name says."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from loadtest.environment import inherited
 from loadtest.flood.command import KINDS, WITHOUT_QUOTA, Measured, _median
 from loadtest.flood.flooder import REPORTS, batches_of
 from loadtest.hostile import kinds
@@ -66,14 +66,13 @@ def test_the_median_is_a_run_that_was() -> None:
 @pytest.mark.stack
 @pytest.mark.timeout(300)
 def test_a_short_run_answers_every_probe_and_writes_its_result(tmp_path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTS_")}
     command = [sys.executable, "-m", "stream.cli", "flood", "--kind", "unreadable", "--json"]
     done = subprocess.run(
         [*command, "--seconds", str(SECONDS), "--out", str(tmp_path / "flood.json")],
         capture_output=True,
         text=True,
         timeout=280,
-        env=environment,
+        env=inherited(),
     )
     result = json.loads(done.stdout)
     assert result == json.loads((tmp_path / "flood.json").read_text())
